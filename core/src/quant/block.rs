@@ -1,0 +1,1 @@
+//! The one checked cast from bytes to blocks.
