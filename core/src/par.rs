@@ -1,6 +1,10 @@
 //! Threads are lent by the caller. Core splits an operation into numbered tasks whose results do
 //! not depend on who runs them or in which order.
 
+#![allow(unsafe_code)] // tasks write disjoint parts of one output
+
+use core::marker::PhantomData;
+
 /// Something that runs numbered tasks, perhaps on several threads.
 ///
 /// # Safety
@@ -18,7 +22,6 @@ pub unsafe trait Parallel: Sync {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Serial;
 
-#[allow(unsafe_code)]
 // SAFETY: the loop calls each index once, on one thread, as worker 0 of 1.
 unsafe impl Parallel for Serial {
     fn workers(&self) -> usize {
@@ -27,6 +30,91 @@ unsafe impl Parallel for Serial {
     fn run(&self, n_tasks: usize, task: &(dyn Fn(usize, usize) + Sync)) {
         for index in 0..n_tasks {
             task(0, index);
+        }
+    }
+}
+
+/// One slice that several tasks fill, each a part of its own.
+///
+/// The value holds the only borrow of the slice, so whoever has it decides who writes what; the
+/// parts are handed out by the unsafe [`Shared::part`], whose callers tie them to task numbers.
+#[derive(Debug)]
+pub struct Shared<'a, T> {
+    start: *mut T,
+    len: usize,
+    borrow: PhantomData<&'a mut [T]>,
+}
+
+// SAFETY: a `Shared` gives out `&mut [T]` parts that its users keep disjoint, which is sending
+// `&mut T` to other threads: sound when T is Send.
+unsafe impl<T: Send> Sync for Shared<'_, T> {}
+
+impl<'a, T> Shared<'a, T> {
+    /// Takes over `slice` until this value is dropped.
+    pub fn new(slice: &'a mut [T]) -> Self {
+        Shared { start: slice.as_mut_ptr(), len: slice.len(), borrow: PhantomData }
+    }
+
+    /// `len` elements from `start`, or an empty slice if they do not lie inside.
+    ///
+    /// # Safety
+    /// No element may be in two parts that are alive at the same time.
+    #[allow(clippy::mut_from_ref)] // disjointness is the caller's promise
+    pub unsafe fn part(&self, start: usize, len: usize) -> &mut [T] {
+        match start.checked_add(len) {
+            // SAFETY: inside the borrowed slice by this check, disjoint by the caller's promise.
+            Some(end) if end <= self.len => unsafe {
+                core::slice::from_raw_parts_mut(self.start.add(start), len)
+            },
+            _ => &mut [],
+        }
+    }
+}
+
+/// Calls `f(task, part)` for `slice` cut into parts of `len` elements (the last may be shorter).
+///
+/// The safe form for the common case: one task, one contiguous part.
+pub fn for_each_part<T: Send>(
+    parallel: &dyn Parallel,
+    slice: &mut [T],
+    len: usize,
+    f: &(dyn Fn(usize, usize, &mut [T]) + Sync),
+) {
+    let total = slice.len();
+    let len = len.max(1);
+    let shared = Shared::new(slice);
+    parallel.run(total.div_ceil(len), &|worker, task| {
+        let start = task * len;
+        // SAFETY: `Parallel` runs each task number once, and tasks own `len` elements each.
+        let part = unsafe { shared.part(start, len.min(total - start)) };
+        f(worker, task, part);
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_cover_the_slice_once() {
+        let mut values = [0u32; 10];
+        for_each_part(&Serial, &mut values, 4, &|_, task, part| {
+            for v in part {
+                *v += 1 + task as u32;
+            }
+        });
+        assert_eq!(values, [1, 1, 1, 1, 2, 2, 2, 2, 3, 3]);
+    }
+
+    #[test]
+    fn a_part_outside_is_empty() {
+        let mut values = [0u8; 4];
+        let shared = Shared::new(&mut values);
+        // SAFETY: none of these parts is kept while another is used.
+        unsafe {
+            assert!(shared.part(2, 3).is_empty());
+            assert!(shared.part(usize::MAX, 2).is_empty());
+            assert_eq!(shared.part(1, 3).len(), 3);
         }
     }
 }

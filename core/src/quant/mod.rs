@@ -6,8 +6,6 @@
 
 pub mod block;
 
-use core::fmt;
-
 /// A tensor's storage format, numbered as in GGUF files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[allow(non_camel_case_types)]
