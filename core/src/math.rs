@@ -1,1 +1,245 @@
-//! Module math.
+//! Elementary functions as fixed sequences of IEEE operations (section 5 of the numerics text).
+//!
+//! Everything here is branch-light and always inlined, so that a caller compiled for a wider
+//! instruction set turns loops over these functions into vector code with the same bits.
+
+/// The NaN that kernels write in place of any NaN.
+pub const CANONICAL_NAN: f32 = f32::from_bits(0x7FC0_0000);
+
+/// `x`, or the canonical NaN if `x` is one.
+#[inline(always)]
+pub fn canonical(x: f32) -> f32 {
+    if x.is_nan() { CANONICAL_NAN } else { x }
+}
+
+/// `a·b + c` with one rounding.
+#[inline(always)]
+pub fn fma(a: f32, b: f32, c: f32) -> f32 {
+    #[cfg(feature = "std")]
+    return a.mul_add(b, c);
+    #[cfg(not(feature = "std"))]
+    return fma_exact(a, b, c);
+}
+
+/// `a·b + c` with one rounding, from f64 additions and multiplications alone.
+///
+/// The product of two f32 is exact in f64. The sum is rounded to odd at 53 bits, after which the
+/// rounding to 24 bits equals a single one (Boldo and Melquiond, "Emulation of a FMA and
+/// correctly rounded sums", IEEE Trans. Computers 2008).
+#[cfg_attr(feature = "std", allow(dead_code))]
+pub(crate) fn fma_exact(a: f32, b: f32, c: f32) -> f32 {
+    let (product, c) = (f64::from(a) * f64::from(b), f64::from(c));
+    let sum = product + c;
+    let c_part = sum - product;
+    let error = (product - (sum - c_part)) + (c - c_part);
+    let bits = sum.to_bits();
+    if !sum.is_finite() || error == 0.0 || bits & 1 == 1 {
+        return sum as f32;
+    }
+    let away_from_zero = (error > 0.0) == (sum > 0.0);
+    f64::from_bits(if away_from_zero { bits + 1 } else { bits - 1 }) as f32
+}
+
+/// `√x`, correctly rounded; NaN below zero.
+#[inline(always)]
+pub fn sqrt(x: f32) -> f32 {
+    #[cfg(feature = "std")]
+    return x.sqrt();
+    #[cfg(not(feature = "std"))]
+    return sqrt_exact(x);
+}
+
+/// `√x`, correctly rounded, one result bit at a time.
+#[cfg_attr(feature = "std", allow(dead_code))]
+pub(crate) fn sqrt_exact(x: f32) -> f32 {
+    if x.is_nan() || x < 0.0 {
+        return CANONICAL_NAN;
+    }
+    if x == 0.0 || x == f32::INFINITY {
+        return x;
+    }
+    let bits = x.to_bits();
+    let (mut exponent, mut mantissa) = ((bits >> 23) as i32, bits & 0x7F_FFFF);
+    if exponent == 0 {
+        let shift = mantissa.leading_zeros() - 8;
+        mantissa <<= shift;
+        exponent = 1 - shift as i32;
+    } else {
+        mantissa |= 0x80_0000;
+    }
+    // x = mantissa · 2^(exponent - 150); give the root 25 bits and an even exponent.
+    let power = exponent - 150;
+    let shift = if power % 2 == 0 { 26 } else { 25 };
+    let mut rest = u64::from(mantissa) << shift;
+    let mut root = 0u64;
+    let mut bit = 1u64 << 48;
+    while bit != 0 {
+        if rest >= root + bit {
+            rest -= root + bit;
+            root = (root >> 1) + bit;
+        } else {
+            root >>= 1;
+        }
+        bit >>= 2;
+    }
+    // `root` has 25 bits: 24 and a rounding bit. A root is never exactly half way.
+    let rounded = (root >> 1) as u32 + (root & 1) as u32;
+    // The value is rounded · 2^((power - shift)/2 + 1); multiply by that exact power of two.
+    let scale = (power - shift) / 2 + 1;
+    rounded as f32 * f32::from_bits(((scale + 127) as u32) << 23)
+}
+
+/// Lanes of every float reduction.
+pub const LANES: usize = 16;
+
+/// The fixed tree over sixteen lanes: 8, 4, 2, 1.
+#[inline(always)]
+pub fn fold_lanes(mut lanes: [f32; LANES]) -> f32 {
+    let mut half = LANES / 2;
+    while half > 0 {
+        for j in 0..half {
+            lanes[j] += lanes[j + half];
+        }
+        half /= 2;
+    }
+    lanes[0]
+}
+
+/// `e^x`; +0 below −104, +∞ above 88.73. Error at most 1.01 ULP (1.5 where the result
+/// is subnormal).
+#[inline(always)]
+pub fn exp(x: f32) -> f32 {
+    // Adding and taking away 1.5·2^23 rounds to an integer; the sum's low bits hold it.
+    const MAGIC: f32 = 12_582_912.0;
+    const LOG2_E: f32 = core::f32::consts::LOG2_E;
+    // ln 2 in two parts, the first short enough that n·LN2_HI is exact (Cephes, expf).
+    const LN2_HI: f32 = 0.693_359_375;
+    const LN2_LO: f32 = -2.121_944_4e-4;
+    // Minimax coefficients for (e^r − 1 − r) / r² on ±ln2/2 (Cephes, expf).
+    const P: [f32; 6] =
+        [1.987_569_1e-4, 1.398_199_9e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 5.0e-1];
+    let clamped = if x < -104.0 { -104.0 } else { x };
+    let clamped = if clamped > 88.73 { 88.73 } else { clamped };
+    let shifted = clamped * LOG2_E + MAGIC;
+    let n = shifted - MAGIC;
+    let r = fma(n, -LN2_HI, clamped);
+    let r = fma(n, -LN2_LO, r);
+    let mut p = P[0];
+    for &c in &P[1..] {
+        p = fma(p, r, c);
+    }
+    let y = fma(p, r * r, r) + 1.0;
+    let n = (shifted.to_bits() as i32).wrapping_sub(MAGIC.to_bits() as i32);
+    let half = n >> 1;
+    let power = |k: i32| f32::from_bits((k.wrapping_add(127) as u32) << 23);
+    let y = y * power(half) * power(n.wrapping_sub(half));
+    let y = if x < -104.0 { 0.0 } else { y };
+    if x > 88.73 { f32::INFINITY } else { y }
+}
+
+/// `x / (1 + e^-x)`.
+#[inline(always)]
+pub fn silu(x: f32) -> f32 {
+    x / (1.0 + exp(-x))
+}
+
+/// The tanh form of GELU, through the logistic function.
+#[inline(always)]
+pub fn gelu(x: f32) -> f32 {
+    const CUBIC: f32 = 0.044_715;
+    // -2·√(2/π)
+    const SCALE: f32 = -1.595_769_1;
+    let p = fma(CUBIC * (x * x), x, x);
+    x / (1.0 + exp(SCALE * p))
+}
+
+/// `tanh x` as `1 − 2 / (e^2x + 1)`.
+#[inline(always)]
+pub fn tanh(x: f32) -> f32 {
+    1.0 - 2.0 / (exp(2.0 * x) + 1.0)
+}
+
+/// `(sin θ, cos θ)` of an angle in radians, |θ| < 2^20. Error at most 0.51 ULP.
+///
+/// Reduced by multiples of π/2 and evaluated in f64; polynomials from FreeBSD's `k_sinf`/`k_cosf`.
+#[inline]
+pub fn sin_cos(theta: f32) -> (f32, f32) {
+    const MAGIC: f64 = 6_755_399_441_055_744.0; // 1.5·2^52
+    // π/2 in two parts; k·HI is exact while k has at most 20 bits.
+    const HI: f64 = f64::from_bits(0x3FF9_21FB_5440_0000);
+    const LO: f64 = f64::from_bits(0x3DD0_B461_1A62_6331);
+    const S: [f64; 4] = [
+        -0.166666666416265235595,
+        0.0083333293858894631756,
+        -0.000198393348360966317347,
+        0.0000027183114939898219064,
+    ];
+    const C: [f64; 4] = [
+        -0.499999997251031003120,
+        0.0416666233237390631894,
+        -0.00138867637746099294692,
+        0.0000243904487962774090654,
+    ];
+    let theta = f64::from(theta);
+    let shifted = theta * core::f64::consts::FRAC_2_PI + MAGIC;
+    let k = shifted - MAGIC;
+    let r = theta - k * HI - k * LO;
+    let (z, w) = (r * r, r * r * (r * r));
+    let s = z * r;
+    let sin = (r + s * (S[0] + z * S[1])) + s * w * (S[2] + z * S[3]);
+    let cos = ((1.0 + z * C[0]) + w * C[1]) + (w * z) * (C[2] + z * C[3]);
+    let (sin, cos) = (sin as f32, cos as f32);
+    match shifted.to_bits() & 3 {
+        0 => (sin, cos),
+        1 => (cos, -sin),
+        2 => (-sin, -cos),
+        _ => (-cos, sin),
+    }
+}
+
+/// `base^exponent` in f64 for `base > 0` finite, relative error below 1e-14 for results in
+/// 1e-30..1e30; computed from additions, multiplications and divisions alone.
+pub fn pow_f64(base: f64, exponent: f64) -> f64 {
+    exp_f64(ln_f64(base) * exponent)
+}
+
+/// Natural logarithm of a positive finite normal number, by `2·atanh((m − 1)/(m + 1))`.
+pub fn ln_f64(x: f64) -> f64 {
+    let bits = x.to_bits();
+    let mut exponent = ((bits >> 52) & 0x7FF) as i32 - 1023;
+    let mut m = f64::from_bits((bits & 0x000F_FFFF_FFFF_FFFF) | (1023 << 52));
+    if m > core::f64::consts::SQRT_2 {
+        m *= 0.5;
+        exponent += 1;
+    }
+    let s = (m - 1.0) / (m + 1.0);
+    let s2 = s * s;
+    // |s| < 0.1716, so s^25 / 25 is below 1e-20.
+    let (mut term, mut sum) = (s, s);
+    let mut k = 3.0;
+    while k < 26.0 {
+        term *= s2;
+        sum += term / k;
+        k += 2.0;
+    }
+    2.0 * sum + f64::from(exponent) * core::f64::consts::LN_2
+}
+
+/// `e^x` for |x| ≤ 700, by halving into ±ln2/2 and a Taylor series; saturates outside.
+pub fn exp_f64(x: f64) -> f64 {
+    let x = x.clamp(-700.0, 700.0);
+    let scaled = x * core::f64::consts::LOG2_E;
+    let n = (scaled + if scaled < 0.0 { -0.5 } else { 0.5 }) as i32;
+    let r = x - f64::from(n) * core::f64::consts::LN_2;
+    let (mut term, mut sum) = (1.0, 1.0);
+    let mut k = 1.0;
+    while k < 20.0 {
+        term *= r / k;
+        sum += term;
+        k += 1.0;
+    }
+    sum * f64::from_bits(((n + 1023) as u64) << 52)
+}
+
+#[cfg(test)]
+mod tests;
