@@ -1,10 +1,46 @@
 //! Weight formats: how each stores numbers, and the exact float each stands for.
 //!
-//! One file per format holds its block layout, its dequantizer and, where the format is
+//! One file per format holds its block layout, how it is unpacked and, where the format is
 //! plain enough, its quantizer. Layouts are those of GGUF files; dequantized floats equal,
-//! bit for bit, those of the `gguf` Python package.
+//! bit for bit, those of the `gguf` Python package; quantized bytes equal those of GGML's reference
+//! quantizers, which `llama-quantize` writes.
+//!
+//! A reader of whole rows needs [`dequantize_row`] and [`quantize_row`]. Kernels are generic over
+//! the traits of [`block`] instead.
 
 pub mod block;
+pub mod float;
+pub mod iq4_nl;
+pub mod iq4_xs;
+pub mod mxfp4;
+mod packing;
+pub mod q2_k;
+pub mod q3_k;
+pub mod q4_0;
+pub mod q4_1;
+pub mod q4_k;
+pub mod q5_0;
+pub mod q5_1;
+pub mod q5_k;
+pub mod q6_k;
+pub mod q8_0;
+
+use block::{Block32, Block256, FloatBlock, Quantize, blocks, blocks_mut};
+use core::fmt;
+use float::{BlockBF16, BlockF16, BlockF32};
+use iq4_nl::BlockIQ4NL;
+use iq4_xs::BlockIQ4XS;
+use mxfp4::BlockMXFP4;
+use q2_k::BlockQ2K;
+use q3_k::BlockQ3K;
+use q4_0::BlockQ4_0;
+use q4_1::BlockQ4_1;
+use q4_k::BlockQ4K;
+use q5_0::BlockQ5_0;
+use q5_1::BlockQ5_1;
+use q5_k::BlockQ5K;
+use q6_k::BlockQ6K;
+use q8_0::BlockQ8_0;
 
 /// A tensor's storage format, numbered as in GGUF files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -67,3 +103,276 @@ pub enum QuantError {
     /// This format can be read but not written here.
     NoQuantizer(GgmlType),
 }
+
+impl GgmlType {
+    /// Every format that can be read, in the order of their numbers.
+    pub const ALL: [Self; 16] = [
+        Self::F32,
+        Self::F16,
+        Self::Q4_0,
+        Self::Q4_1,
+        Self::Q5_0,
+        Self::Q5_1,
+        Self::Q8_0,
+        Self::Q2_K,
+        Self::Q3_K,
+        Self::Q4_K,
+        Self::Q5_K,
+        Self::Q6_K,
+        Self::IQ4_NL,
+        Self::IQ4_XS,
+        Self::BF16,
+        Self::MXFP4,
+    ];
+
+    /// The format with this number in GGUF files, or `None` for one that cannot be read here;
+    /// [`upstream_name`] may know it.
+    pub fn from_id(id: u32) -> Option<Self> {
+        Self::ALL.into_iter().find(|ty| ty.id() == id)
+    }
+
+    /// The format's number in GGUF files.
+    pub const fn id(self) -> u32 {
+        self as u32
+    }
+
+    /// The format with this name, in capital or small letters.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|ty| ty.name().eq_ignore_ascii_case(name))
+    }
+
+    /// The format's name as upstream writes it, such as `Q4_K`.
+    pub const fn name(self) -> &'static str {
+        self.facts().0
+    }
+
+    /// Weights in a block.
+    pub const fn block_elems(self) -> usize {
+        self.facts().1
+    }
+
+    /// Bytes of a block.
+    pub const fn block_bytes(self) -> usize {
+        self.facts().2
+    }
+
+    /// The form that activations take before they are multiplied with weights of this format.
+    pub const fn activation(self) -> Activation {
+        self.facts().3
+    }
+
+    /// Bytes of a row of `n` weights, or `None` if its last block is not whole or the number does
+    /// not fit.
+    pub fn row_bytes(self, n: usize) -> Option<usize> {
+        if !n.is_multiple_of(self.block_elems()) {
+            return None;
+        }
+        (n / self.block_elems()).checked_mul(self.block_bytes())
+    }
+
+    /// Name, elements and bytes per block, activations.
+    const fn facts(self) -> (&'static str, usize, usize, Activation) {
+        use Activation::{F32, Q8x32, Q8x256};
+        match self {
+            Self::F32 => ("F32", 1, 4, F32),
+            Self::F16 => ("F16", 1, 2, F32),
+            Self::BF16 => ("BF16", 1, 2, F32),
+            Self::Q4_0 => ("Q4_0", 32, 18, Q8x32),
+            Self::Q4_1 => ("Q4_1", 32, 20, Q8x32),
+            Self::Q5_0 => ("Q5_0", 32, 22, Q8x32),
+            Self::Q5_1 => ("Q5_1", 32, 24, Q8x32),
+            Self::Q8_0 => ("Q8_0", 32, 34, Q8x32),
+            Self::IQ4_NL => ("IQ4_NL", 32, 18, Q8x32),
+            Self::MXFP4 => ("MXFP4", 32, 17, Q8x32),
+            Self::Q2_K => ("Q2_K", 256, 84, Q8x256),
+            Self::Q3_K => ("Q3_K", 256, 110, Q8x256),
+            Self::Q4_K => ("Q4_K", 256, 144, Q8x256),
+            Self::Q5_K => ("Q5_K", 256, 176, Q8x256),
+            Self::Q6_K => ("Q6_K", 256, 210, Q8x256),
+            Self::IQ4_XS => ("IQ4_XS", 256, 136, Q8x256),
+        }
+    }
+}
+
+impl fmt::Display for GgmlType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// The name of a type as GGML numbers them, whether it can be read here or not and whether GGML
+/// still has it or not; `None` for numbers that it has not given out. For messages.
+pub fn upstream_name(id: u32) -> Option<&'static str> {
+    Some(match id {
+        0 => "F32",
+        1 => "F16",
+        2 => "Q4_0",
+        3 => "Q4_1",
+        4 => "Q4_2",
+        5 => "Q4_3",
+        6 => "Q5_0",
+        7 => "Q5_1",
+        8 => "Q8_0",
+        9 => "Q8_1",
+        10 => "Q2_K",
+        11 => "Q3_K",
+        12 => "Q4_K",
+        13 => "Q5_K",
+        14 => "Q6_K",
+        15 => "Q8_K",
+        16 => "IQ2_XXS",
+        17 => "IQ2_XS",
+        18 => "IQ3_XXS",
+        19 => "IQ1_S",
+        20 => "IQ4_NL",
+        21 => "IQ3_S",
+        22 => "IQ2_S",
+        23 => "IQ4_XS",
+        24 => "I8",
+        25 => "I16",
+        26 => "I32",
+        27 => "I64",
+        28 => "F64",
+        29 => "IQ1_M",
+        30 => "BF16",
+        31 => "Q4_0_4_4",
+        32 => "Q4_0_4_8",
+        33 => "Q4_0_8_8",
+        34 => "TQ1_0",
+        35 => "TQ2_0",
+        36 => "IQ4_NL_4_4",
+        37 => "IQ4_NL_4_8",
+        38 => "IQ4_NL_8_8",
+        39 => "MXFP4",
+        40 => "NVFP4",
+        41 => "Q1_0",
+        42 => "Q2_0",
+        _ => return None,
+    })
+}
+
+impl fmt::Display for QuantError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::PartialBlock(n, block) => {
+                write!(f, "a row of {n} elements is not made of whole blocks of {block}")
+            }
+            Self::Length(needed, given) => {
+                write!(f, "the row takes {needed} bytes, but {given} were given")
+            }
+            Self::NoQuantizer(ty) => write!(f, "{ty} can be read, but not written"),
+        }
+    }
+}
+
+impl core::error::Error for QuantError {}
+
+/// Writes the weights of a row as floats: as many as `out` has, from exactly the bytes that they
+/// take.
+///
+/// # Errors
+/// [`QuantError::PartialBlock`] or [`QuantError::Length`] if the lengths do not fit the format and
+/// each other. `out` is then untouched.
+pub fn dequantize_row(ty: GgmlType, bytes: &[u8], out: &mut [f32]) -> Result<(), QuantError> {
+    check_lengths(ty, out.len(), bytes.len())?;
+    match ty {
+        GgmlType::F32 => read1::<BlockF32>(bytes, out),
+        GgmlType::F16 => read1::<BlockF16>(bytes, out),
+        GgmlType::BF16 => read1::<BlockBF16>(bytes, out),
+        GgmlType::Q4_0 => read32::<BlockQ4_0>(bytes, out),
+        GgmlType::Q4_1 => read32::<BlockQ4_1>(bytes, out),
+        GgmlType::Q5_0 => read32::<BlockQ5_0>(bytes, out),
+        GgmlType::Q5_1 => read32::<BlockQ5_1>(bytes, out),
+        GgmlType::Q8_0 => read32::<BlockQ8_0>(bytes, out),
+        GgmlType::IQ4_NL => read32::<BlockIQ4NL>(bytes, out),
+        GgmlType::MXFP4 => read32::<BlockMXFP4>(bytes, out),
+        GgmlType::Q2_K => read256::<BlockQ2K>(bytes, out),
+        GgmlType::Q3_K => read256::<BlockQ3K>(bytes, out),
+        GgmlType::Q4_K => read256::<BlockQ4K>(bytes, out),
+        GgmlType::Q5_K => read256::<BlockQ5K>(bytes, out),
+        GgmlType::Q6_K => read256::<BlockQ6K>(bytes, out),
+        GgmlType::IQ4_XS => read256::<BlockIQ4XS>(bytes, out),
+    }
+    Ok(())
+}
+
+/// Writes a row of floats in a format, as exactly the bytes that it takes: `F32`, `F16`, `BF16`,
+/// `Q4_0`, `Q4_1`, `Q5_0`, `Q5_1` or `Q8_0`.
+///
+/// Every input has a defined result, but no format of integers can hold a NaN or an infinity: its
+/// block comes out as zeros or as something that is no number.
+///
+/// # Errors
+/// [`QuantError::NoQuantizer`] for other formats; [`QuantError::PartialBlock`] or
+/// [`QuantError::Length`] if the lengths do not fit the format and each other. `out` is then
+/// untouched.
+pub fn quantize_row(ty: GgmlType, x: &[f32], out: &mut [u8]) -> Result<(), QuantError> {
+    let write = match ty {
+        GgmlType::F32 => write1::<BlockF32>,
+        GgmlType::F16 => write1::<BlockF16>,
+        GgmlType::BF16 => write1::<BlockBF16>,
+        GgmlType::Q4_0 => write32::<BlockQ4_0>,
+        GgmlType::Q4_1 => write32::<BlockQ4_1>,
+        GgmlType::Q5_0 => write32::<BlockQ5_0>,
+        GgmlType::Q5_1 => write32::<BlockQ5_1>,
+        GgmlType::Q8_0 => write32::<BlockQ8_0>,
+        GgmlType::Q2_K
+        | GgmlType::Q3_K
+        | GgmlType::Q4_K
+        | GgmlType::Q5_K
+        | GgmlType::Q6_K
+        | GgmlType::IQ4_NL
+        | GgmlType::IQ4_XS
+        | GgmlType::MXFP4 => return Err(QuantError::NoQuantizer(ty)),
+    };
+    check_lengths(ty, x.len(), out.len())?;
+    write(x, out);
+    Ok(())
+}
+
+fn check_lengths(ty: GgmlType, elements: usize, bytes: usize) -> Result<(), QuantError> {
+    if !elements.is_multiple_of(ty.block_elems()) {
+        return Err(QuantError::PartialBlock(elements, ty.block_elems()));
+    }
+    match ty.row_bytes(elements) {
+        Some(needed) if needed == bytes => Ok(()),
+        needed => Err(QuantError::Length(needed.unwrap_or(usize::MAX), bytes)),
+    }
+}
+
+// The lengths are right where these are called; a block that is not whole would be skipped.
+
+fn read1<B: FloatBlock>(bytes: &[u8], out: &mut [f32]) {
+    for (out, block) in out.iter_mut().zip(blocks::<B>(bytes).unwrap_or_default()) {
+        *out = block.get();
+    }
+}
+
+fn read32<B: Block32>(bytes: &[u8], out: &mut [f32]) {
+    for (out, block) in out.as_chunks_mut().0.iter_mut().zip(blocks::<B>(bytes).unwrap_or_default())
+    {
+        block.dequantize(out);
+    }
+}
+
+fn read256<B: Block256>(bytes: &[u8], out: &mut [f32]) {
+    for (out, block) in out.as_chunks_mut().0.iter_mut().zip(blocks::<B>(bytes).unwrap_or_default())
+    {
+        block.dequantize(out);
+    }
+}
+
+fn write1<B: FloatBlock>(x: &[f32], out: &mut [u8]) {
+    for (block, &x) in blocks_mut::<B>(out).unwrap_or_default().iter_mut().zip(x) {
+        *block = B::put(x);
+    }
+}
+
+fn write32<B: Quantize>(x: &[f32], out: &mut [u8]) {
+    for (block, x) in blocks_mut::<B>(out).unwrap_or_default().iter_mut().zip(x.as_chunks().0) {
+        *block = B::quantize(x);
+    }
+}
+
+#[cfg(test)]
+mod tests;
