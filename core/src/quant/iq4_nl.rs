@@ -31,8 +31,6 @@ impl Block32 for BlockIQ4NL {
 
     #[inline(always)]
     fn unpack(&self, q: &mut [i8; 32]) {
-        for (q, place) in q.iter_mut().zip(nibbles(&self.qs)) {
-            *q = non_linear(place);
-        }
+        non_linear(nibbles(&self.qs), q);
     }
 }

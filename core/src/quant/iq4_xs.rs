@@ -40,9 +40,7 @@ impl Block256 for BlockIQ4XS {
     fn unpack(&self, q: &mut [i8; 256], s: &mut [i8; 16], m: &mut [u8; 16]) {
         let sub_blocks = q.as_chunks_mut::<32>().0.iter_mut().zip(self.qs.as_chunks::<16>().0);
         for (q, qs) in sub_blocks {
-            for (q, place) in q.iter_mut().zip(nibbles(qs)) {
-                *q = non_linear(place);
-            }
+            non_linear(nibbles(qs), q);
         }
         let high = u16::from_le_bytes(self.scales_h);
         for k in 0..8 {
