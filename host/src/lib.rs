@@ -1,1 +1,19 @@
-//! Host side of Bantam.
+//! Host side of Bantam: model files, memory, threads, chat, and the `bantam` command.
+//!
+//! Everything that computes is in `bantam-core`; this crate lends it what an operating system
+//! has: mapped files, memory, threads, a terminal.
+
+#![deny(unsafe_code)]
+
+pub mod chat;
+pub mod cpu;
+pub mod error;
+pub mod interrupt;
+pub mod memory;
+#[allow(unsafe_code)] // Maps files and handles the signal that a vanished page raises.
+pub mod model_file;
+pub mod npy;
+#[allow(unsafe_code)] // Lends a job on the caller's stack to other threads.
+pub mod pool;
+
+pub use error::Error;
