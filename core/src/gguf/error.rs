@@ -52,11 +52,13 @@ pub enum ParseErrorKind {
     TooManyMetadata(u64),
     /// More tensors than [`MAX_TENSORS`].
     TooManyTensors(u64),
-    /// A count whose entries cannot fit in the rest of the file.
+    /// A count of things that cannot all be in the rest of the file.
     CountTooLarge {
-        /// Entries declared.
+        /// What is counted, in the plural.
+        what: &'static str,
+        /// How many are declared.
         count: u64,
-        /// Bytes that one entry takes at least.
+        /// Bytes that each takes at least.
         entry_bytes: u64,
         /// Bytes that are left.
         left: u64,
@@ -244,13 +246,13 @@ impl fmt::Display for ParseError {
         use ParseErrorKind as K;
         match self.kind {
             // These concern the file as a whole; a byte offset would only distract.
-            K::Empty => return f.write_str("the file is empty; download it again"),
+            K::Empty => return f.write_str("the file is empty"),
             K::NotGguf { magic } => return not_gguf(f, magic),
             K::BigEndian { version } => {
                 return write!(
                     f,
                     "a big-endian GGUF file (version {version}); only little-endian files are \
-                     supported: convert it with gguf_convert_endian.py"
+                     supported: convert it with `gguf-convert-endian` of the gguf Python package"
                 );
             }
             K::Version1 => {
@@ -267,14 +269,12 @@ impl fmt::Display for ParseError {
                 );
             }
             K::Split { part, count } => {
-                f.write_str("the file is ")?;
                 match part {
-                    Some(part) => write!(f, "part {} of ", u64::from(part) + 1)?,
-                    None => f.write_str("one of ")?,
+                    Some(part) => write!(f, "the file is part {} of {count}", u64::from(part) + 1)?,
+                    None => write!(f, "the file is one of {count} parts")?,
                 }
-                return write!(
-                    f,
-                    "{count} of a split model; join them with `llama-gguf-split --merge` first"
+                return f.write_str(
+                    " of a split model; join them with `llama-gguf-split --merge` first",
                 );
             }
             _ => {}
@@ -283,21 +283,26 @@ impl fmt::Display for ParseError {
         match self.kind {
             K::Truncated { needed, left } => write!(
                 f,
-                ": the file ends too early, {needed} bytes are needed and {left} are left"
+                " needs {} here, but {} left in the file; it is incomplete or damaged",
+                Count(needed, "byte"),
+                Left(left)
             )?,
             K::TooManyMetadata(count) => write!(
                 f,
-                ": {count} metadata entries are declared, at most {MAX_METADATA} are supported"
+                " declares {count} metadata entries, at most {MAX_METADATA} are supported"
             )?,
             K::TooManyTensors(count) => {
-                write!(f, ": {count} tensors are declared, at most {MAX_TENSORS} are supported")?;
+                write!(f, " declares {count} tensors, at most {MAX_TENSORS} are supported")?;
             }
-            K::CountTooLarge { count, entry_bytes, left } => write!(
+            K::CountTooLarge { what, count, entry_bytes, left } => write!(
                 f,
-                ": {count} entries of at least {entry_bytes} bytes are declared, but {left} bytes \
-                 are left in the file"
+                " declares {count} {what} of at least {} each, but {} left in the file",
+                Count(entry_bytes, "byte"),
+                Left(left)
             )?,
-            K::HeaderTooLarge => f.write_str(": metadata and tensor table reach past 4 GiB")?,
+            K::HeaderTooLarge => {
+                f.write_str(" lies past 4 GiB of metadata, which is not supported")?
+            }
             K::EmptyKey => f.write_str(" has an empty key")?,
             K::KeyTooLong(len) => {
                 write!(f, " has a key of {len} bytes, at most {MAX_KEY_BYTES} are allowed")?;
@@ -305,7 +310,11 @@ impl fmt::Display for ParseError {
             K::DuplicateKey { earlier } => {
                 write!(f, " occurs twice, first as entry {}", u64::from(earlier) + 1)?;
             }
-            K::InvalidUtf8 => f.write_str(" holds text that is not UTF-8")?,
+            K::InvalidUtf8 => f.write_str(match self.subject {
+                Subject::Metadata(_, Name { len: 0, .. }) => " has a key that is not UTF-8",
+                Subject::Tensor(..) => " has a name that is not UTF-8",
+                _ => " is text that is not UTF-8",
+            })?,
             K::UnknownValueType(id) => {
                 write!(f, " has value type {id}, which GGUF does not define")?;
             }
@@ -325,7 +334,9 @@ impl fmt::Display for ParseError {
                 write!(f, " occurs twice, first as entry {}", u64::from(earlier) + 1)?;
             }
             K::InvalidDimensionCount(n) => write!(f, " has {n} dimensions, it must be 1 to 4")?,
-            K::ZeroDimension { axis } => write!(f, " has dimension {axis} of zero elements")?,
+            K::ZeroDimension { axis } => {
+                write!(f, " has zero elements along dimension {}", u64::from(axis) + 1)?;
+            }
             K::ShapeOverflow { dims: [a, b, c, d] } => {
                 write!(f, " has shape {a} x {b} x {c} x {d}, more than this machine can address")?
             }
@@ -368,7 +379,37 @@ impl fmt::Display for ParseError {
             | K::UnknownVersion(_)
             | K::Split { .. } => {}
         }
-        write!(f, " (at byte {})", self.offset)
+        match self.kind {
+            // The data's place is in the message; this is where the file claims it.
+            K::MisalignedTensor { .. }
+            | K::OverlappingTensor { .. }
+            | K::TensorOutOfFile { .. } => {
+                write!(f, " (entry at byte {})", self.offset)
+            }
+            _ => write!(f, " (at byte {})", self.offset),
+        }
+    }
+}
+
+/// A number of things, in the singular or plural.
+struct Count(u64, &'static str);
+
+impl fmt::Display for Count {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}{}", self.0, self.1, if self.0 == 1 { "" } else { "s" })
+    }
+}
+
+/// How many bytes are left, with its verb.
+struct Left(u64);
+
+impl fmt::Display for Left {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            0 => f.write_str("none are"),
+            1 => f.write_str("only 1 is"),
+            n => write!(f, "only {n} are"),
+        }
     }
 }
 

@@ -104,17 +104,25 @@ impl<'m> Reader<'m> {
 
     /// Checks that `count` entries of at least `entry_bytes` each can follow, so that nothing
     /// ever loops over a count that the file merely claims.
-    pub(super) fn check_count(&self, count: u64, entry_bytes: u64) -> Result<(), ParseError> {
+    ///
+    /// The error is for the caller to place: it concerns the count's field, which is behind.
+    pub(super) fn check_count(
+        &self,
+        what: &'static str,
+        count: u64,
+        entry_bytes: u64,
+    ) -> Result<(), ParseErrorKind> {
         let left = self.left();
         match count.checked_mul(entry_bytes) {
             Some(needed) if needed <= left => Ok(()),
-            _ => Err(self.error(ParseErrorKind::CountTooLarge { count, entry_bytes, left })),
+            _ => Err(ParseErrorKind::CountTooLarge { what, count, entry_bytes, left }),
         }
     }
 
     /// Returns the bytes that `count` strings take together, prefixes included.
+    ///
+    /// The loop ends with the file at the latest, as each string takes bytes of it.
     pub(super) fn strings(&mut self, count: u64) -> Result<&'m [u8], ParseError> {
-        self.check_count(count, LENGTH_BYTES)?;
         let all = self.rest;
         let start = self.offset;
         // A vocabulary has hundreds of thousands of these: the loop keeps nothing but a slice.
