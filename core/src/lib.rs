@@ -8,6 +8,7 @@
 extern crate std;
 
 pub mod arena;
+pub mod cache;
 pub mod engine;
 pub mod gguf;
 pub mod half;

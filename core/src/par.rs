@@ -82,6 +82,12 @@ pub fn for_each_part<T: Send>(
 ) {
     let total = slice.len();
     let len = len.max(1);
+    if total <= len {
+        if total > 0 {
+            f(0, 0, slice);
+        }
+        return;
+    }
     let shared = Shared::new(slice);
     parallel.run(total.div_ceil(len), &|worker, task| {
         let start = task * len;
@@ -89,6 +95,28 @@ pub fn for_each_part<T: Send>(
         let part = unsafe { shared.part(start, len.min(total - start)) };
         f(worker, task, part);
     });
+}
+
+/// Calls `f(task, a, b, c)` for three slices cut into as many parts, of `lens` elements each.
+///
+/// Parts without a counterpart in all three are left out.
+pub fn for_each_part3<A: Send, B: Send, C: Send>(
+    parallel: &dyn Parallel,
+    (a, b, c): (&mut [A], &mut [B], &mut [C]),
+    lens: [usize; 3],
+    f: &(dyn Fn(usize, &mut [A], &mut [B], &mut [C]) + Sync),
+) {
+    let [len_a, len_b, len_c] = lens.map(|len| len.max(1));
+    let n = (a.len() / len_a).min(b.len() / len_b).min(c.len() / len_c);
+    let (a, b, c) = (Shared::new(a), Shared::new(b), Shared::new(c));
+    let task = |_: usize, task: usize| {
+        // SAFETY: `Parallel` runs each task number once, and tasks own `len` elements of each.
+        let (a, b, c) = unsafe {
+            (a.part(task * len_a, len_a), b.part(task * len_b, len_b), c.part(task * len_c, len_c))
+        };
+        f(task, a, b, c);
+    };
+    if n == 1 { task(0, 0) } else { parallel.run(n, &task) }
 }
 
 #[cfg(test)]

@@ -59,7 +59,7 @@ pub enum ParseErrorKind {
         /// How many are declared.
         count: u64,
         /// Bytes that each takes at least.
-        entry_bytes: u32,
+        entry_bytes: u64,
         /// Bytes that are left.
         left: u64,
     },
@@ -297,7 +297,7 @@ impl fmt::Display for ParseError {
             K::CountTooLarge { what, count, entry_bytes, left } => write!(
                 f,
                 " declares {count} {what} of at least {} each, but {} left in the file",
-                Count(entry_bytes.into(), "byte"),
+                Count(entry_bytes, "byte"),
                 Left(left)
             )?,
             K::HeaderTooLarge => {

@@ -15,9 +15,9 @@ use super::{
 };
 
 /// The fewest bytes of a metadata entry: an empty key, a type and a value of one byte.
-const MIN_METADATA_BYTES: u32 = LENGTH_BYTES + 4 + 1;
+const MIN_METADATA_BYTES: u64 = LENGTH_BYTES + 4 + 1;
 /// The fewest bytes of a tensor's entry: an empty name, one dimension, type and offset.
-const MIN_TENSOR_BYTES: u32 = LENGTH_BYTES + 4 + 8 + 4 + 8;
+const MIN_TENSOR_BYTES: u64 = LENGTH_BYTES + 4 + 8 + 4 + 8;
 
 /// Where the header holds the number of tensors, after magic and version.
 const TENSOR_COUNT_AT: u64 = 8;

@@ -6,7 +6,7 @@
 use super::error::{ParseError, ParseErrorKind};
 
 /// Bytes of a string's or array's length field.
-pub(super) const LENGTH_BYTES: u32 = 8;
+pub(super) const LENGTH_BYTES: u64 = 8;
 
 /// Reads fields one after the other from a slice of the file.
 #[derive(Clone, Copy)]
@@ -110,10 +110,10 @@ impl<'m> Reader<'m> {
         &self,
         what: &'static str,
         count: u64,
-        entry_bytes: u32,
+        entry_bytes: u64,
     ) -> Result<(), ParseErrorKind> {
         let left = self.left();
-        match count.checked_mul(entry_bytes.into()) {
+        match count.checked_mul(entry_bytes) {
             Some(needed) if needed <= left => Ok(()),
             _ => Err(ParseErrorKind::CountTooLarge { what, count, entry_bytes, left }),
         }

@@ -349,7 +349,7 @@ impl<'m> Array<'m> {
         }
         let at = *r;
         let len = r.u64()?;
-        let entry_bytes = ty.fixed_bytes().map_or(LENGTH_BYTES, |n| n as u32);
+        let entry_bytes = ty.fixed_bytes().map_or(LENGTH_BYTES, |n| n as u64);
         r.check_count("elements", len, entry_bytes).map_err(|kind| at.error(kind))?;
         // Cannot fail: the file's length is a `usize`, and so many entries fit in it.
         let len = usize::try_from(len).unwrap_or_default();

@@ -1,1 +1,181 @@
-//! Module kernels.
+//! Everything that costs time, once per instruction set, with the same bits from each.
+//!
+//! A [`KernelSet`] is a proof: one can only be had for a set that this CPU runs, so its methods
+//! are safe. What each kernel computes is written once, in [`generic`], operation for operation as
+//! the numerics text says; `scalar` compiles that as it is, the sets of an architecture compile it
+//! with their CPU features on and put their own instructions behind the [`isa::Isa`] trait where
+//! the compiler does not find them.
+
+#![allow(unsafe_code)] // target-feature functions behind proven availability
+
+mod args;
+mod generic;
+mod isa;
+mod matmul;
+mod scalar;
+#[cfg(target_arch = "x86_64")]
+mod x86_64;
+
+pub use args::{Acts, Attend, CacheRef, MatmulRows, RopePairs};
+pub use matmul::Product;
+
+use core::fmt;
+
+/// The functions of one set. All are unsafe to call unless the CPU has the set's features.
+struct Table {
+    name: &'static str,
+    is_available: fn() -> bool,
+    quantize_q8x32: unsafe fn(&[f32], &mut [i8], &mut [f32], &mut [i16]),
+    quantize_q8x256: unsafe fn(&[f32], &mut [i8], &mut [f32], &mut [i16]),
+    matmul_rows: unsafe fn(&MatmulRows<'_>),
+    rms_norm: unsafe fn(&[f32], &[u8], f32, &mut [f32]),
+    rms_norm_in_place: unsafe fn(&mut [f32], &[u8], f32),
+    rope: unsafe fn(RopePairs, &mut [f32], &[f32], &[f32]),
+    attend: unsafe fn(&mut Attend<'_>),
+    silu_mul: unsafe fn(&mut [f32], &[f32]),
+    gelu_mul: unsafe fn(&mut [f32], &[f32]),
+    add: unsafe fn(&mut [f32], &[f32]),
+    add_bias: unsafe fn(&mut [f32], &[u8]),
+    scale: unsafe fn(&mut [f32], f32),
+    soft_cap: unsafe fn(&mut [f32], f32),
+    store_f16: unsafe fn(&[f32], &mut [u16]),
+}
+
+/// Every set compiled into this build, slowest first; the scalar one is always there.
+static TABLES: &[&Table] = &[
+    &scalar::TABLE,
+    #[cfg(target_arch = "x86_64")]
+    &x86_64::AVX2,
+];
+
+/// One instruction set's kernels, known to run on this CPU.
+#[derive(Clone, Copy)]
+pub struct KernelSet(&'static Table);
+
+impl KernelSet {
+    /// The fastest set that this CPU runs.
+    ///
+    /// With the `std` feature the CPU is asked; without it, what the target was built for counts.
+    pub fn best() -> Self {
+        Self::available().last().unwrap_or(Self::scalar())
+    }
+
+    /// The set that defines what all others must compute.
+    pub const fn scalar() -> Self {
+        KernelSet(&scalar::TABLE)
+    }
+
+    /// Every set that this CPU runs, slowest first.
+    pub fn available() -> impl Iterator<Item = KernelSet> {
+        TABLES.iter().filter(|table| (table.is_available)()).map(|table| KernelSet(table))
+    }
+
+    /// The available set with this name, such as `x86_64/avx2`.
+    pub fn by_name(name: &str) -> Option<Self> {
+        Self::available().find(|set| set.name() == name)
+    }
+
+    /// The set's name as tools print it and benchmarks record it.
+    pub const fn name(self) -> &'static str {
+        self.0.name
+    }
+
+    /// Quantizes `x` with one scale per 32 values.
+    ///
+    /// Shapes: `qs` as long as `x`, `d` one per 32, `sums` one per 16. What has no counterpart in
+    /// all four, a partial group at the end included, is left as it was.
+    pub fn quantize_q8x32(self, x: &[f32], qs: &mut [i8], d: &mut [f32], sums: &mut [i16]) {
+        // SAFETY: a KernelSet exists only for a set whose features this CPU has.
+        unsafe { (self.0.quantize_q8x32)(x, qs, d, sums) }
+    }
+
+    /// Quantizes `x` with one scale per 256 values. Shapes as [`KernelSet::quantize_q8x32`].
+    pub fn quantize_q8x256(self, x: &[f32], qs: &mut [i8], d: &mut [f32], sums: &mut [i16]) {
+        // SAFETY: a KernelSet exists only for a set whose features this CPU has.
+        unsafe { (self.0.quantize_q8x256)(x, qs, d, sums) }
+    }
+
+    /// Multiplies some weight rows with every token's activations.
+    ///
+    /// # Safety
+    /// The outputs that `m` names must not be accessed by anyone else during the call.
+    pub unsafe fn matmul_rows(self, m: &MatmulRows<'_>) {
+        // SAFETY: the CPU has the set's features; exclusive outputs are the caller's promise.
+        unsafe { (self.0.matmul_rows)(m) }
+    }
+
+    /// `out = x / rms(x) · w`, `w` being little-endian f32 bytes. All three of equal length.
+    pub fn rms_norm(self, x: &[f32], w: &[u8], eps: f32, out: &mut [f32]) {
+        // SAFETY: a KernelSet exists only for a set whose features this CPU has.
+        unsafe { (self.0.rms_norm)(x, w, eps, out) }
+    }
+
+    /// `x = x / rms(x) · w`.
+    pub fn rms_norm_in_place(self, x: &mut [f32], w: &[u8], eps: f32) {
+        // SAFETY: a KernelSet exists only for a set whose features this CPU has.
+        unsafe { (self.0.rms_norm_in_place)(x, w, eps) }
+    }
+
+    /// Rotates one head's pairs by the angles whose cosines and sines are given.
+    pub fn rope(self, pairs: RopePairs, head: &mut [f32], cos: &[f32], sin: &[f32]) {
+        // SAFETY: a KernelSet exists only for a set whose features this CPU has.
+        unsafe { (self.0.rope)(pairs, head, cos, sin) }
+    }
+
+    /// One query head's attention over cached keys and values.
+    pub fn attend(self, a: &mut Attend<'_>) {
+        // SAFETY: a KernelSet exists only for a set whose features this CPU has.
+        unsafe { (self.0.attend)(a) }
+    }
+
+    /// `gate = silu(gate) · up`.
+    pub fn silu_mul(self, gate: &mut [f32], up: &[f32]) {
+        // SAFETY: a KernelSet exists only for a set whose features this CPU has.
+        unsafe { (self.0.silu_mul)(gate, up) }
+    }
+
+    /// `gate = gelu(gate) · up`.
+    pub fn gelu_mul(self, gate: &mut [f32], up: &[f32]) {
+        // SAFETY: a KernelSet exists only for a set whose features this CPU has.
+        unsafe { (self.0.gelu_mul)(gate, up) }
+    }
+
+    /// `x = x + y`.
+    pub fn add(self, x: &mut [f32], y: &[f32]) {
+        // SAFETY: a KernelSet exists only for a set whose features this CPU has.
+        unsafe { (self.0.add)(x, y) }
+    }
+
+    /// `x = x + bias`, the bias being little-endian f32 bytes.
+    pub fn add_bias(self, x: &mut [f32], bias: &[u8]) {
+        // SAFETY: a KernelSet exists only for a set whose features this CPU has.
+        unsafe { (self.0.add_bias)(x, bias) }
+    }
+
+    /// `x = x · factor`.
+    pub fn scale(self, x: &mut [f32], factor: f32) {
+        // SAFETY: a KernelSet exists only for a set whose features this CPU has.
+        unsafe { (self.0.scale)(x, factor) }
+    }
+
+    /// `x = cap · tanh(x / cap)`.
+    pub fn soft_cap(self, x: &mut [f32], cap: f32) {
+        // SAFETY: a KernelSet exists only for a set whose features this CPU has.
+        unsafe { (self.0.soft_cap)(x, cap) }
+    }
+
+    /// Rounds `x` to half floats.
+    pub fn store_f16(self, x: &[f32], out: &mut [u16]) {
+        // SAFETY: a KernelSet exists only for a set whose features this CPU has.
+        unsafe { (self.0.store_f16)(x, out) }
+    }
+}
+
+impl fmt::Debug for KernelSet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "KernelSet({})", self.name())
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,188 @@
+//! What the larger kernels are given: shapes checked once, when the value is made.
+
+use crate::par::Shared;
+use crate::quant::{Activation, GgmlType};
+use crate::tensor::TensorView;
+
+/// Activations of `n_rows` tokens, in one of the forms that weights are multiplied with.
+#[derive(Clone, Copy, Debug)]
+pub struct Acts<'a> {
+    kind: Activation,
+    n_rows: usize,
+    n_cols: usize,
+    floats: &'a [f32],
+    qs: &'a [i8],
+    d: &'a [f32],
+    sums: &'a [i16],
+}
+
+impl<'a> Acts<'a> {
+    /// Plain floats, `n_rows` × `n_cols`, or `None` if `x` is shorter than that.
+    pub fn floats(x: &'a [f32], n_rows: usize, n_cols: usize) -> Option<Self> {
+        let floats = x.get(..n_rows.checked_mul(n_cols)?)?;
+        Some(Acts { kind: Activation::F32, n_rows, n_cols, floats, qs: &[], d: &[], sums: &[] })
+    }
+
+    /// Quantized rows: `qs` is `n_rows` × `n_cols`, `d` has one scale and `sums` have one sum per
+    /// group and run, row after row. `None` if anything is too short or a group is partial.
+    pub fn quantized(
+        kind: Activation,
+        qs: &'a [i8],
+        d: &'a [f32],
+        sums: &'a [i16],
+        n_rows: usize,
+        n_cols: usize,
+    ) -> Option<Self> {
+        let group = kind.group()?;
+        if n_cols % group != 0 {
+            return None;
+        }
+        let n = n_rows.checked_mul(n_cols)?;
+        Some(Acts {
+            kind,
+            n_rows,
+            n_cols,
+            floats: &[],
+            qs: qs.get(..n)?,
+            d: d.get(..n / group)?,
+            sums: sums.get(..n / 16)?,
+        })
+    }
+
+    /// The form that the activations are in.
+    pub const fn kind(&self) -> Activation {
+        self.kind
+    }
+
+    /// Tokens.
+    pub const fn n_rows(&self) -> usize {
+        self.n_rows
+    }
+
+    /// Values per token.
+    pub const fn n_cols(&self) -> usize {
+        self.n_cols
+    }
+
+    #[inline(always)]
+    pub(super) fn float_row(&self, t: usize) -> &'a [f32] {
+        let start = t * self.n_cols;
+        self.floats.get(start..start + self.n_cols).unwrap_or(&[])
+    }
+
+    /// Token `t`'s integers, scales and sums.
+    #[inline(always)]
+    pub(super) fn q8_row(&self, t: usize) -> (&'a [i8], &'a [f32], &'a [i16]) {
+        let group = self.kind.group().unwrap_or(1);
+        let (n, groups, runs) = (self.n_cols, self.n_cols / group, self.n_cols / 16);
+        (
+            self.qs.get(t * n..(t + 1) * n).unwrap_or(&[]),
+            self.d.get(t * groups..(t + 1) * groups).unwrap_or(&[]),
+            self.sums.get(t * runs..(t + 1) * runs).unwrap_or(&[]),
+        )
+    }
+}
+
+/// Some rows of a weight matrix times all tokens' activations.
+///
+/// The result of weight row `first_row + r` and token `t` goes to
+/// `out[t * out_stride + out_offset + first_row + r]`.
+#[derive(Debug)]
+pub struct MatmulRows<'a> {
+    pub(super) ty: GgmlType,
+    pub(super) row_bytes: usize,
+    pub(super) rows: &'a [u8],
+    pub(super) acts: Acts<'a>,
+    out: &'a Shared<'a, f32>,
+    out_stride: usize,
+    out_start: usize,
+    n_rows: usize,
+}
+
+impl<'a> MatmulRows<'a> {
+    /// Rows `first_row..first_row + n_rows` of `weights`; `None` if they are not all there, if
+    /// the activations have another length than the rows, or another form than they need.
+    pub fn new(
+        weights: &TensorView<'a>,
+        first_row: usize,
+        n_rows: usize,
+        acts: Acts<'a>,
+        out: &'a Shared<'a, f32>,
+        out_stride: usize,
+        out_offset: usize,
+    ) -> Option<Self> {
+        let fits = acts.n_cols == weights.n_cols() && acts.kind == weights.ty().activation();
+        let rows = weights.rows(first_row..first_row.checked_add(n_rows)?)?;
+        fits.then_some(MatmulRows {
+            ty: weights.ty(),
+            row_bytes: weights.row_bytes(),
+            rows,
+            acts,
+            out,
+            out_stride,
+            out_start: out_offset + first_row,
+            n_rows,
+        })
+    }
+
+    /// Where the results of token `t` go, one per row.
+    ///
+    /// # Safety
+    /// No part given out for the same rows and token may be alive.
+    #[inline(always)]
+    #[allow(clippy::mut_from_ref)] // as `Shared::part`
+    pub(super) unsafe fn out_row(&self, t: usize) -> &mut [f32] {
+        // SAFETY: passed on to the caller.
+        unsafe { self.out.part(t * self.out_stride + self.out_start, self.n_rows) }
+    }
+}
+
+/// Which elements of a head form RoPE's pairs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RopePairs {
+    /// `(x[2i], x[2i + 1])`: llama files, whose converter permutes rows for it.
+    Norm,
+    /// `(x[i], x[i + rope_dim / 2])`: most other families.
+    NeoX,
+}
+
+/// Keys or values of one head, one row of `head_dim` per position.
+#[derive(Clone, Copy, Debug)]
+pub enum CacheRef<'a> {
+    /// Half floats.
+    F16(&'a [u16]),
+    /// Single floats.
+    F32(&'a [f32]),
+}
+
+/// One query head's attention over positions `first..end` of a cache.
+#[derive(Debug)]
+pub struct Attend<'a> {
+    /// The query, `head_dim` long.
+    pub q: &'a [f32],
+    /// Keys by position.
+    pub keys: CacheRef<'a>,
+    /// Values by position.
+    pub values: CacheRef<'a>,
+    /// First position attended to.
+    pub first: usize,
+    /// One past the last, the query's own.
+    pub end: usize,
+    /// Factor of the scores.
+    pub scale: f32,
+    /// Soft cap of the scores.
+    pub soft_cap: Option<f32>,
+    /// The result, `head_dim` long.
+    pub out: &'a mut [f32],
+}
+
+impl Activation {
+    /// Values that share a scale, or `None` for plain floats.
+    pub const fn group(self) -> Option<usize> {
+        match self {
+            Activation::F32 => None,
+            Activation::Q8x32 => Some(32),
+            Activation::Q8x256 => Some(256),
+        }
+    }
+}

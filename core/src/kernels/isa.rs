@@ -1,0 +1,113 @@
+//! What an instruction set may do in its own way, and the table that each set fills.
+
+use crate::half::f16_to_f32;
+
+/// The few inner steps that compilers do not vectorize well by themselves.
+///
+/// Every implementation returns the same bits as the provided ones. The methods are called only
+/// from functions compiled with the set's CPU features.
+pub(super) trait Isa {
+    /// `Σ w[i]·x[i]` over 32, exact. `|w| ≤ 128`, `|x| ≤ 127`.
+    #[inline(always)]
+    fn dot_32(w: &[i8; 32], x: &[i8; 32]) -> i32 {
+        w.iter().zip(x).map(|(&w, &x)| i32::from(w) * i32::from(x)).sum()
+    }
+
+    /// `Σ w[i]·x[i]` over 256, exact. `|w| ≤ 2^13`, `|x| ≤ 127`.
+    #[inline(always)]
+    fn dot_256(w: &[i16; 256], x: &[i8; 256]) -> i32 {
+        w.iter().zip(x).map(|(&w, &x)| i32::from(w) * i32::from(x)).sum()
+    }
+
+    /// Sixteen half floats, converted exactly.
+    #[inline(always)]
+    fn load_f16(bits: &[u16; 16]) -> [f32; 16] {
+        bits.map(f16_to_f32)
+    }
+}
+
+/// Fills a `Table` with the generic kernels compiled under the given attributes for an `Isa`.
+///
+/// The attribute list is the one place where a set's CPU features are written for its functions.
+macro_rules! kernel_table {
+    ($(#[$attr:meta])* $name:literal, $isa:ty, $is_available:expr) => {{
+        use $crate::kernels::args::{Attend, MatmulRows, RopePairs};
+        use $crate::kernels::generic::{attention, float, matmul, quantize};
+        $(#[$attr])*
+        unsafe fn quantize_q8x32(x: &[f32], qs: &mut [i8], d: &mut [f32], sums: &mut [i16]) {
+            quantize::quantize::<32>(x, qs, d, sums);
+        }
+        $(#[$attr])*
+        unsafe fn quantize_q8x256(x: &[f32], qs: &mut [i8], d: &mut [f32], sums: &mut [i16]) {
+            quantize::quantize::<256>(x, qs, d, sums);
+        }
+        $(#[$attr])*
+        unsafe fn matmul_rows(m: &MatmulRows<'_>) {
+            // SAFETY: the caller of this table entry holds the outputs alone.
+            unsafe { matmul::matmul_rows::<$isa>(m) }
+        }
+        $(#[$attr])*
+        unsafe fn rms_norm(x: &[f32], w: &[u8], eps: f32, out: &mut [f32]) {
+            float::rms_norm(x, w, eps, out);
+        }
+        $(#[$attr])*
+        unsafe fn rms_norm_in_place(x: &mut [f32], w: &[u8], eps: f32) {
+            float::rms_norm_in_place(x, w, eps);
+        }
+        $(#[$attr])*
+        unsafe fn rope(pairs: RopePairs, head: &mut [f32], cos: &[f32], sin: &[f32]) {
+            float::rope(pairs, head, cos, sin);
+        }
+        $(#[$attr])*
+        unsafe fn attend(a: &mut Attend<'_>) {
+            attention::attend::<$isa>(a);
+        }
+        $(#[$attr])*
+        unsafe fn silu_mul(gate: &mut [f32], up: &[f32]) {
+            float::silu_mul(gate, up);
+        }
+        $(#[$attr])*
+        unsafe fn gelu_mul(gate: &mut [f32], up: &[f32]) {
+            float::gelu_mul(gate, up);
+        }
+        $(#[$attr])*
+        unsafe fn add(x: &mut [f32], y: &[f32]) {
+            float::add(x, y);
+        }
+        $(#[$attr])*
+        unsafe fn add_bias(x: &mut [f32], bias: &[u8]) {
+            float::add_bias(x, bias);
+        }
+        $(#[$attr])*
+        unsafe fn scale(x: &mut [f32], factor: f32) {
+            float::scale(x, factor);
+        }
+        $(#[$attr])*
+        unsafe fn soft_cap(x: &mut [f32], cap: f32) {
+            float::soft_cap(x, cap);
+        }
+        $(#[$attr])*
+        unsafe fn store_f16(x: &[f32], out: &mut [u16]) {
+            float::store_f16(x, out);
+        }
+        $crate::kernels::Table {
+            name: $name,
+            is_available: $is_available,
+            quantize_q8x32,
+            quantize_q8x256,
+            matmul_rows,
+            rms_norm,
+            rms_norm_in_place,
+            rope,
+            attend,
+            silu_mul,
+            gelu_mul,
+            add,
+            add_bias,
+            scale,
+            soft_cap,
+            store_f16,
+        }
+    }};
+}
+pub(super) use kernel_table;

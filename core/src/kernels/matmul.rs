@@ -1,0 +1,80 @@
+//! Whole matrices times all tokens, split over workers by rows.
+
+use super::{Acts, KernelSet, MatmulRows};
+use crate::par::{Parallel, Shared};
+use crate::tensor::TensorView;
+
+/// One matrix, and where its products go: `out[t · stride + row]` for token `t`.
+#[derive(Debug)]
+pub struct Product<'m, 'o> {
+    weights: TensorView<'m>,
+    out: &'o mut [f32],
+    stride: usize,
+}
+
+impl<'m, 'o> Product<'m, 'o> {
+    /// All rows of `weights`, results side by side for each token.
+    pub fn new(weights: TensorView<'m>, out: &'o mut [f32]) -> Self {
+        Product { weights, stride: weights.n_rows(), out }
+    }
+
+    /// Results of a token begin `stride` elements after those of the token before.
+    pub fn with_stride(weights: TensorView<'m>, out: &'o mut [f32], stride: usize) -> Self {
+        Product { weights, out, stride }
+    }
+
+    /// The weights.
+    pub const fn weights(&self) -> TensorView<'m> {
+        self.weights
+    }
+}
+
+/// Fewest rows that are worth a task of their own.
+const MIN_ROWS: usize = 16;
+/// Tasks per worker, so that a slower core takes fewer.
+const TASKS_PER_WORKER: usize = 4;
+
+impl KernelSet {
+    /// Multiplies, in one pass over the workers, every product whose format takes activations of
+    /// this form; the others are left alone.
+    ///
+    /// Outputs too short for their tokens get nothing beyond their end.
+    pub fn matmul<const N: usize>(
+        self,
+        parallel: &dyn Parallel,
+        acts: Acts<'_>,
+        products: &mut [Product<'_, '_>; N],
+    ) {
+        let takes = |p: &Product<'_, '_>| {
+            p.weights.ty().activation() == acts.kind() && p.weights.n_cols() == acts.n_cols()
+        };
+        let total: usize = products.iter().filter(|p| takes(p)).map(|p| p.weights.n_rows()).sum();
+        let workers = parallel.workers();
+        let chunk = match workers {
+            1 => total,
+            _ => total.div_ceil(workers * TASKS_PER_WORKER).next_multiple_of(MIN_ROWS),
+        };
+        let chunk = chunk.max(1);
+        let parts = products.each_mut().map(|p| {
+            let tasks = if takes(p) { p.weights.n_rows().div_ceil(chunk) } else { 0 };
+            (p.weights, Shared::new(&mut *p.out), p.stride, tasks)
+        });
+        let n_tasks = parts.iter().map(|&(.., tasks)| tasks).sum();
+        let run = |_: usize, mut task: usize| {
+            for (weights, out, stride, tasks) in &parts {
+                if task < *tasks {
+                    let first = task * chunk;
+                    let n = chunk.min(weights.n_rows() - first);
+                    if let Some(m) = MatmulRows::new(weights, first, n, acts, out, *stride, 0) {
+                        // SAFETY: `Parallel` runs each task number once, and a task owns the
+                        // outputs of its rows: no other task writes or reads them meanwhile.
+                        unsafe { self.matmul_rows(&m) };
+                    }
+                    return;
+                }
+                task -= tasks;
+            }
+        };
+        if n_tasks == 1 { run(0, 0) } else { parallel.run(n_tasks, &run) }
+    }
+}

@@ -1,0 +1,186 @@
+//! Where each tensor of a layer belongs, and the table of them.
+
+use super::config::ModelConfig;
+use super::error::ModelError;
+use crate::gguf::{Name, TensorInfo};
+use crate::quant::GgmlType;
+use crate::tensor::TensorView;
+
+/// A place for a tensor in a layer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(usize)]
+#[allow(missing_docs)] // the names are those of the tensors
+pub enum Slot {
+    AttnNorm,
+    AttnQ,
+    AttnK,
+    AttnV,
+    AttnQBias,
+    AttnKBias,
+    AttnVBias,
+    AttnQNorm,
+    AttnKNorm,
+    AttnOutput,
+    PostAttnNorm,
+    FfnNorm,
+    FfnGate,
+    FfnUp,
+    FfnDown,
+    PostFfnNorm,
+}
+
+/// Number of places in a layer.
+pub const N_SLOTS: usize = 16;
+
+impl Slot {
+    /// Every place.
+    pub const ALL: [Slot; N_SLOTS] = [
+        Slot::AttnNorm,
+        Slot::AttnQ,
+        Slot::AttnK,
+        Slot::AttnV,
+        Slot::AttnQBias,
+        Slot::AttnKBias,
+        Slot::AttnVBias,
+        Slot::AttnQNorm,
+        Slot::AttnKNorm,
+        Slot::AttnOutput,
+        Slot::PostAttnNorm,
+        Slot::FfnNorm,
+        Slot::FfnGate,
+        Slot::FfnUp,
+        Slot::FfnDown,
+        Slot::PostFfnNorm,
+    ];
+
+    /// The tensor's name behind `blk.N.`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Slot::AttnNorm => "attn_norm.weight",
+            Slot::AttnQ => "attn_q.weight",
+            Slot::AttnK => "attn_k.weight",
+            Slot::AttnV => "attn_v.weight",
+            Slot::AttnQBias => "attn_q.bias",
+            Slot::AttnKBias => "attn_k.bias",
+            Slot::AttnVBias => "attn_v.bias",
+            Slot::AttnQNorm => "attn_q_norm.weight",
+            Slot::AttnKNorm => "attn_k_norm.weight",
+            Slot::AttnOutput => "attn_output.weight",
+            Slot::PostAttnNorm => "post_attention_norm.weight",
+            Slot::FfnNorm => "ffn_norm.weight",
+            Slot::FfnGate => "ffn_gate.weight",
+            Slot::FfnUp => "ffn_up.weight",
+            Slot::FfnDown => "ffn_down.weight",
+            Slot::PostFfnNorm => "post_ffw_norm.weight",
+        }
+    }
+
+    /// Columns and rows that the tensor must have; one row for norms and biases, which are F32.
+    pub const fn shape(self, c: &ModelConfig) -> [usize; 2] {
+        match self {
+            Slot::AttnNorm | Slot::PostAttnNorm | Slot::FfnNorm | Slot::PostFfnNorm => {
+                [c.n_embd, 1]
+            }
+            Slot::AttnQNorm | Slot::AttnKNorm => [c.head_dim, 1],
+            Slot::AttnQBias => [c.q_dim(), 1],
+            Slot::AttnKBias | Slot::AttnVBias => [c.kv_dim(), 1],
+            Slot::AttnQ => [c.n_embd, c.q_dim()],
+            Slot::AttnK | Slot::AttnV => [c.n_embd, c.kv_dim()],
+            Slot::AttnOutput => [c.q_dim(), c.n_embd],
+            Slot::FfnGate | Slot::FfnUp => [c.n_embd, c.n_ff],
+            Slot::FfnDown => [c.n_ff, c.n_embd],
+        }
+    }
+
+    /// Whether the tensor is a vector that is read as F32 where it lies.
+    pub const fn is_vector(self) -> bool {
+        !matches!(
+            self,
+            Slot::AttnQ
+                | Slot::AttnK
+                | Slot::AttnV
+                | Slot::AttnOutput
+                | Slot::FfnGate
+                | Slot::FfnUp
+                | Slot::FfnDown
+        )
+    }
+}
+
+/// The tensors of one layer.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct LayerWeights<'m> {
+    slots: [Option<TensorView<'m>>; N_SLOTS],
+}
+
+impl<'m> LayerWeights<'m> {
+    /// The tensor in a place, if the model has one there.
+    #[inline]
+    pub fn get(&self, slot: Slot) -> Option<TensorView<'m>> {
+        self.slots.get(slot as usize).copied().flatten()
+    }
+
+    pub(super) fn set(&mut self, slot: Slot, view: TensorView<'m>) {
+        if let Some(place) = self.slots.get_mut(slot as usize) {
+            *place = Some(view);
+        }
+    }
+}
+
+/// What a tensor's name says about where it belongs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    /// `token_embd.weight`.
+    TokenEmbd,
+    /// `output_norm.weight`.
+    OutputNorm,
+    /// `output.weight`.
+    Output,
+    /// `rope_freqs.weight`.
+    RopeFreqs,
+    /// A place in a layer.
+    Layer(usize, Slot),
+    /// Anything else.
+    Unknown,
+}
+
+impl Place {
+    /// The place that a name means; layers are numbered without leading zeros.
+    pub(super) fn of(name: &str) -> Place {
+        match name {
+            "token_embd.weight" => Place::TokenEmbd,
+            "output_norm.weight" => Place::OutputNorm,
+            "output.weight" => Place::Output,
+            "rope_freqs.weight" => Place::RopeFreqs,
+            _ => Self::in_layer(name).unwrap_or(Place::Unknown),
+        }
+    }
+
+    fn in_layer(name: &str) -> Option<Place> {
+        let (layer, rest) = name.strip_prefix("blk.")?.split_once('.')?;
+        if layer.starts_with(['0', '+']) && layer != "0" {
+            return None;
+        }
+        let slot = Slot::ALL.into_iter().find(|slot| slot.name() == rest)?;
+        Some(Place::Layer(layer.parse().ok()?, slot))
+    }
+}
+
+/// Checks that a tensor is `n_cols` × `n_rows` (vectors: one dimension, F32).
+pub(super) fn check_shape(
+    tensor: &TensorInfo<'_>,
+    [n_cols, n_rows]: [usize; 2],
+    vector: bool,
+) -> Result<(), ModelError> {
+    let name = Name::new(tensor.name);
+    let [d0, d1, d2, d3] = tensor.dims;
+    let expected = [n_cols as u64, n_rows as u64];
+    if [d0, d1] != expected || d2 != 1 || d3 != 1 {
+        let found = [d0, d1.saturating_mul(d2).saturating_mul(d3)];
+        return Err(ModelError::TensorShape(name, expected, found));
+    }
+    if vector && tensor.ty != GgmlType::F32 {
+        return Err(ModelError::TensorType(name, tensor.ty, "F32"));
+    }
+    Ok(())
+}

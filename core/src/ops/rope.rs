@@ -1,0 +1,55 @@
+//! Rotary positions: frequencies once, angles per batch, rotation per head.
+
+use super::Runner;
+use crate::kernels::RopePairs;
+use crate::math::{pow_f64, sin_cos};
+use crate::tensor::TensorView;
+
+/// Fills `freqs[i]` with `base^(−2i/rope_dim) / factor`, divided further by `divisors[i]` if given;
+/// `rope_dim` is twice the length of `freqs`. Computed in f64, rounded once.
+pub fn fill_freqs(base: f32, factor: f32, divisors: Option<TensorView<'_>>, freqs: &mut [f32]) {
+    let n = freqs.len() as f64;
+    let divisors = divisors.map_or(&[][..], |view| view.bytes()).as_chunks::<4>().0;
+    let mut divisors = divisors.iter().map(|&b| f64::from(f32::from_le_bytes(b)));
+    for (i, freq) in freqs.iter_mut().enumerate() {
+        let f = pow_f64(f64::from(base), -(i as f64) / n) / f64::from(factor);
+        *freq = (f / divisors.next().unwrap_or(1.0)) as f32;
+    }
+}
+
+/// Fills cosines and sines, positions × frequencies, for positions from `first_pos` on.
+pub fn fill_angles(freqs: &[f32], first_pos: usize, cos: &mut [f32], sin: &mut [f32]) {
+    let n = freqs.len().max(1);
+    let rows = cos.chunks_exact_mut(n).zip(sin.chunks_exact_mut(n));
+    for (i, (cos, sin)) in rows.enumerate() {
+        let pos = (first_pos + i) as f32;
+        for ((c, s), &freq) in cos.iter_mut().zip(sin).zip(freqs) {
+            let theta = pos * freq;
+            // Hostile divisors can make any angle; the reduction holds below 2^20.
+            let theta = if theta.abs() < 1_048_576.0 { theta } else { 0.0 };
+            (*s, *c) = sin_cos(theta);
+        }
+    }
+}
+
+/// Rotates every head of every row of `x`, whose rows are `row_len` long; row `t` by row `t` of the
+/// angles, `freqs` per row.
+pub fn rope_rows(
+    run: Runner<'_>,
+    pairs: RopePairs,
+    x: &mut [f32],
+    [row_len, head_dim, freqs]: [usize; 3],
+    cos: &[f32],
+    sin: &[f32],
+) {
+    run.rows(x, row_len, &|t, row| {
+        let angles = t * freqs..(t + 1) * freqs;
+        let cos = cos.get(angles.clone()).unwrap_or(&[]);
+        let sin = sin.get(angles).unwrap_or(&[]);
+        for head in row.chunks_exact_mut(head_dim.max(1)) {
+            // Elements beyond the rotated ones stay as they are.
+            let rotated = head.get_mut(..2 * freqs).unwrap_or_default();
+            run.kernels.rope(pairs, rotated, cos, sin);
+        }
+    });
+}
