@@ -35,7 +35,7 @@ impl Cmd {
         Cmd { program: program.as_ref().to_owned(), args: Vec::new(), envs: Vec::new(), dir: None }
     }
 
-    /// `cargo` of the toolchain in use; `cargo()` with `+NAME` as first argument takes another.
+    /// `cargo` as the user would call it; `+nightly` as first argument takes that toolchain's.
     pub(crate) fn cargo() -> Self {
         Cmd::new("cargo")
     }
@@ -71,8 +71,10 @@ impl Cmd {
         words.extend(self.args.iter().map(quoted));
         let line = words.join(" ");
         match &self.dir {
-            Some(dir) => format!("(cd {} && {line})", dir.display()),
-            None => line,
+            Some(dir) if !std::env::current_dir().is_ok_and(|here| here == *dir) => {
+                format!("(cd {} && {line})", dir.display())
+            }
+            _ => line,
         }
     }
 
@@ -145,6 +147,18 @@ impl Cmd {
     pub(crate) fn succeeds(&self) -> bool {
         self.capture().is_ok_and(|out| out.ok)
     }
+}
+
+/// Whether a program of this name is on the path.
+pub(crate) fn on_path(name: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).any(|dir| dir.join(name).is_file())
+}
+
+/// Whether rustup has a nightly toolchain; asked of rustup, so that none is installed by asking.
+pub(crate) fn has_nightly() -> bool {
+    let list = Cmd::new("rustup").args(["toolchain", "list"]).capture();
+    list.is_ok_and(|out| out.ok && out.stdout.lines().any(|line| line.starts_with("nightly")))
 }
 
 /// `word` as a shell would need it written.

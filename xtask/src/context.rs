@@ -3,6 +3,15 @@
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 
+/// Whether a job that did not fail did its work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ran {
+    /// It did, and what it checked is right.
+    Yes,
+    /// It could not; the reason has been said with [`Context::not_run`].
+    No,
+}
+
 /// The workspace's paths, and the list of checks that could not be made.
 pub(crate) struct Context {
     root: PathBuf,
@@ -37,20 +46,16 @@ impl Context {
     }
 
     /// Says loudly that a check was not made, and remembers it for the end.
-    pub(crate) fn not_run(&self, what_and_why: impl Into<String>) {
+    pub(crate) fn not_run(&self, what_and_why: impl Into<String>) -> Ran {
         let text = what_and_why.into();
         eprintln!("not run: {text}");
         self.not_run.borrow_mut().push(text);
+        Ran::No
     }
 
     /// How many checks were not made until now.
     pub(crate) fn n_not_run(&self) -> usize {
         self.not_run.borrow().len()
-    }
-
-    /// The checks not made since there were `from` of them.
-    pub(crate) fn not_run_since(&self, from: usize) -> Vec<String> {
-        self.not_run.borrow().get(from..).unwrap_or_default().to_vec()
     }
 
     /// Lists at the end, once more, what was not run.

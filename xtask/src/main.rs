@@ -3,10 +3,20 @@
 //! Nothing here is part of the product. Each job prints the commands it runs, and a check whose
 //! tool is missing says `not run` and is listed at the end; it never counts as passed.
 
+mod check;
+mod ci;
 mod cmd;
 mod context;
 mod fetch;
+mod fuzz;
+mod layers;
+mod loc;
+mod miri;
 mod models;
+mod sanitize;
+mod setup;
+mod source;
+mod targets;
 mod test;
 mod wheel;
 
@@ -24,10 +34,38 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Job {
+    /// Get the tools that the checks need (says what it will do first)
+    Setup(setup::Options),
     /// Fetch the real models that tests and figures use, into models/
     Models(models::Options),
     /// Run the workspace's tests, doctests included
     Test(test::Options),
+    /// Run everything that CI runs, with times and a summary
+    Ci(ci::Options),
+    /// Check that every file is formatted
+    Fmt(check::FmtOptions),
+    /// Check who imports whom in core, where unsafe stands, how long files are
+    Layers,
+    /// Lint everything, warnings being errors
+    Clippy,
+    /// Build the documentation, warnings being errors
+    Docs,
+    /// Run core's tests without its `std` feature
+    NoStd,
+    /// Build core without features for microcontrollers and other CPUs
+    Cross,
+    /// Run core's tests on an emulated aarch64 CPU
+    Qemu(targets::QemuOptions),
+    /// Run the tests under AddressSanitizer (nightly)
+    Asan,
+    /// Run core's tests under valgrind
+    Valgrind,
+    /// Run the fuzz targets, each for a while (nightly, cargo-fuzz)
+    Fuzz(fuzz::Options),
+    /// Run core's scalar code under Miri (nightly's component)
+    Miri(miri::Options),
+    /// Count lines of Rust per crate
+    Loc,
 }
 
 fn main() -> ExitCode {
@@ -37,8 +75,22 @@ fn main() -> ExitCode {
         PathBuf::from(env!("CARGO_MANIFEST_DIR")).parent().map(PathBuf::from).unwrap_or_default();
     let cx = Context::new(root);
     let result = match cli.job {
+        Job::Setup(options) => setup::run(&cx, &options),
         Job::Models(options) => models::run(&cx, &options),
-        Job::Test(options) => test::run(&cx, &options),
+        Job::Ci(options) => ci::run(&cx, &options),
+        Job::Loc => loc::run(&cx),
+        Job::Test(options) => test::run(&cx, &options).map(drop),
+        Job::Fmt(options) => check::fmt(&cx, &options).map(drop),
+        Job::Layers => layers::run(&cx).map(drop),
+        Job::Clippy => check::clippy(&cx).map(drop),
+        Job::Docs => check::docs(&cx).map(drop),
+        Job::NoStd => check::no_std(&cx).map(drop),
+        Job::Cross => targets::cross(&cx).map(drop),
+        Job::Qemu(options) => targets::qemu(&cx, &options).map(drop),
+        Job::Asan => sanitize::asan(&cx).map(drop),
+        Job::Valgrind => sanitize::valgrind(&cx).map(drop),
+        Job::Fuzz(options) => fuzz::run(&cx, &options).map(drop),
+        Job::Miri(options) => miri::run(&cx, &options).map(drop),
     };
     cx.list_not_run();
     match result {

@@ -1,7 +1,7 @@
 //! `cargo xtask test`: the workspace's tests, the command that the README gives.
 
 use crate::cmd::Cmd;
-use crate::context::Context;
+use crate::context::{Context, Ran};
 use crate::models;
 use anyhow::{Result, bail};
 
@@ -24,7 +24,7 @@ pub(crate) struct Options {
 ///
 /// # Errors
 /// When a test fails, or models are missing although `BANTAM_REQUIRE_MODELS` is set.
-pub(crate) fn run(cx: &Context, options: &Options) -> Result<()> {
+pub(crate) fn run(cx: &Context, options: &Options) -> Result<Ran> {
     note_missing_models(cx)?;
     let envs = if options.quick { quick_env() } else { &[] };
     let common = ["--workspace", "--features", TEST_FEATURES];
@@ -39,15 +39,21 @@ pub(crate) fn run(cx: &Context, options: &Options) -> Result<()> {
         let cmd = Cmd::cargo().arg("test").args(common).args(&options.rest);
         with_env(cmd, envs).dir(cx.root()).run()?;
     }
-    Ok(())
+    Ok(Ran::Yes)
 }
 
 /// The environment that asks tests for less: proptest reads the first, our own tests the second.
-pub(crate) fn quick_env() -> &'static [(&'static str, &'static str)] {
+fn quick_env() -> &'static [(&'static str, &'static str)] {
     &[("PROPTEST_CASES", "16"), ("BANTAM_QUICK", "1")]
 }
 
-pub(crate) fn with_env(cmd: Cmd, envs: &[(&str, &str)]) -> Cmd {
+/// A test command for a slow, emulated or instrumented CPU: quick, and without real models.
+pub(crate) fn reduced(cx: &Context, cmd: Cmd) -> Cmd {
+    let nowhere = cx.target_dir().join("no-models");
+    with_env(cmd, quick_env()).env("BANTAM_MODELS", nowhere).env("BANTAM_REQUIRE_MODELS", "0")
+}
+
+fn with_env(cmd: Cmd, envs: &[(&str, &str)]) -> Cmd {
     envs.iter().fold(cmd, |cmd, (key, value)| cmd.env(key, value))
 }
 

@@ -1,0 +1,58 @@
+//! Memory errors: the suite under AddressSanitizer, and core's tests under valgrind.
+
+use crate::cmd::{Cmd, has_nightly, on_path};
+use crate::context::{Context, Ran};
+use crate::test::{TEST_FEATURES, reduced};
+use anyhow::Result;
+
+/// Runs the suite, real models included, under AddressSanitizer (nightly).
+///
+/// # Errors
+/// When a test fails or the sanitizer finds something.
+pub(crate) fn asan(cx: &Context) -> Result<Ran> {
+    if !has_nightly() {
+        return Ok(cx.not_run("the suite under AddressSanitizer: no nightly toolchain; `rustup toolchain install nightly`"));
+    }
+    let target = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
+    // xtask is left out: it starts compilers and has no unsafe. Doctests are built by rustdoc,
+    // which takes its flags from a variable of its own; they run the same code as the tests.
+    Cmd::cargo()
+        .args([
+            "+nightly",
+            "test",
+            "--workspace",
+            "--exclude",
+            "xtask",
+            "--lib",
+            "--bins",
+            "--tests",
+        ])
+        .args(["--features", TEST_FEATURES, "--target", &target])
+        .env("RUSTFLAGS", "-Zsanitizer=address")
+        .env("ASAN_OPTIONS", "detect_stack_use_after_return=1:strict_string_checks=1")
+        .env("CARGO_TARGET_DIR", cx.target_dir().join("asan"))
+        .dir(cx.root())
+        .run()?;
+    Ok(Ran::Yes)
+}
+
+/// Runs core's tests under valgrind, which also sees reads of memory that was never written.
+///
+/// # Errors
+/// When a test fails or valgrind finds something.
+pub(crate) fn valgrind(cx: &Context) -> Result<Ran> {
+    if !on_path("valgrind") {
+        return Ok(cx.not_run("core's tests under valgrind: it is missing; `cargo xtask setup`"));
+    }
+    let runner =
+        "valgrind --quiet --error-exitcode=99 --leak-check=full --errors-for-leak-kinds=definite";
+    let variable =
+        format!("CARGO_TARGET_{}_UNKNOWN_LINUX_GNU_RUNNER", std::env::consts::ARCH.to_uppercase());
+    let cmd = Cmd::cargo()
+        .args(["test", "--package", "bantam-core", "--lib", "--tests", "--features", TEST_FEATURES])
+        .env(variable, runner)
+        .dir(cx.root());
+    cx.not_run("under valgrind: core's tests with real models, which would take too long");
+    reduced(cx, cmd).run()?;
+    Ok(Ran::Yes)
+}
