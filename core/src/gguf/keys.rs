@@ -224,5 +224,11 @@ pub const TOKENIZER_FIM_PRE_TOKEN_ID: &str = "tokenizer.ggml.fim_pre_token_id";
 pub const TOKENIZER_FIM_SUF_TOKEN_ID: &str = "tokenizer.ggml.fim_suf_token_id";
 /// Integer, token. Comes before the filling of a gap; found by its text.
 pub const TOKENIZER_FIM_MID_TOKEN_ID: &str = "tokenizer.ggml.fim_mid_token_id";
+/// Integer, token. Fills up a batch of gap-filling texts, and ends one; found by its text.
+pub const TOKENIZER_FIM_PAD_TOKEN_ID: &str = "tokenizer.ggml.fim_pad_token_id";
+/// Integer, token. Comes before a repository's name, and ends a text; found by its text.
+pub const TOKENIZER_FIM_REP_TOKEN_ID: &str = "tokenizer.ggml.fim_rep_token_id";
+/// Integer, token. Comes between files, and ends a text; found by its text.
+pub const TOKENIZER_FIM_SEP_TOKEN_ID: &str = "tokenizer.ggml.fim_sep_token_id";
 /// String, a Jinja template. How messages become a prompt; none.
 pub const TOKENIZER_CHAT_TEMPLATE: &str = "tokenizer.chat_template";

@@ -1,0 +1,271 @@
+//! Finds special tokens in text, before it is split into words.
+//!
+//! llama.cpp searches the whole text for the longest special token first, then what is left for
+//! the next, and so on, which takes as many passes as there are special tokens (Gemma 3 has
+//! 6,414). Here a pass is for all tokens of one length, by looking the text up in the index, and
+//! only for the lengths that occur at all: the same cut, in a few passes. Equally long
+//! tokens that overlap are taken from left to right; llama.cpp leaves their order open.
+
+use crate::Token;
+use crate::gguf::{Gguf, keys};
+
+use super::TokenizerError;
+use super::attr::Attr;
+use super::meta::{LENGTH_WORDS, Lengths};
+use super::vocab::Vocab;
+
+/// Words of a frame of [`Fragments`].
+const FRAME_WORDS: usize = 4;
+
+/// How special tokens are found.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Specials<'b> {
+    /// For each length, longest first: the length, and a set of the bytes such tokens start
+    /// with.
+    lengths: &'b [u32],
+    /// Whether some are found in text that is not to be parsed for special tokens.
+    has_user_defined: bool,
+    /// White space after a special token is dropped (Phi-3), except after `shy` ones.
+    strip_after: bool,
+    shy: [Option<Token>; 3],
+}
+
+impl<'b> Specials<'b> {
+    /// Lists the special tokens' lengths in `words`, zeroed, of [`LENGTH_WORDS`] for each.
+    pub(super) fn new(
+        gguf: &Gguf<'_>,
+        vocab: &Vocab<'_, '_>,
+        words: &'b mut [u32],
+    ) -> Result<Self, TokenizerError> {
+        let specials = || {
+            (0..)
+                .zip(vocab.texts())
+                .map(|(token, text)| (token, text, vocab.attr(token)))
+                .filter(|(_, _, attr)| attr.any(Attr::SPECIAL))
+        };
+        let mut lengths = Lengths::default();
+        let mut has_user_defined = false;
+        for (token, text, attr) in specials() {
+            lengths.add(token, text)?;
+            has_user_defined |= !attr.any(Attr::HIDDEN);
+        }
+        for (entry, len) in words.chunks_exact_mut(LENGTH_WORDS).zip(lengths.descending()) {
+            if let Some(first) = entry.first_mut() {
+                *first = len as u32;
+            }
+        }
+        let used = lengths.count() * LENGTH_WORDS;
+        for (_, text, _) in specials() {
+            let place = words
+                .chunks_exact_mut(LENGTH_WORDS)
+                .find(|entry| entry.first() == Some(&(text.len() as u32)));
+            if let (Some(entry), Some(&first)) = (place, text.first())
+                && let Some(word) = entry.get_mut(1 + usize::from(first) / 32)
+            {
+                *word |= 1 << (first % 32);
+            }
+        }
+        let words: &'b [u32] = words;
+        let name = gguf.get(keys::GENERAL_NAME).and_then(|name| name.as_str());
+        let strip_after = name.is_some_and(|name| names_phi3(name.as_bytes()));
+        Ok(Self {
+            lengths: words.get(..used).unwrap_or_default(),
+            has_user_defined,
+            strip_after,
+            shy: [
+                vocab.find_stored(b"<unk>"),
+                vocab.find_stored(b"<s>"),
+                vocab.find_stored(b"<|endoftext|>"),
+            ],
+        })
+    }
+
+    fn entry(&self, level: usize) -> Option<&'b [u32]> {
+        self.lengths.get(level * LENGTH_WORDS..)?.get(..LENGTH_WORDS)
+    }
+
+    fn levels(&self) -> usize {
+        self.lengths.len() / LENGTH_WORDS
+    }
+
+    /// Returns the words of memory that [`Fragments`] needs.
+    pub(super) fn frame_words(&self) -> usize {
+        // A frame is left behind only on the way to a shorter length.
+        (self.levels() + 1) * FRAME_WORDS
+    }
+}
+
+/// True if a model's name says Phi-3, in any case.
+fn names_phi3(name: &[u8]) -> bool {
+    let is = |part: &[u8]| name.windows(part.len()).any(|w| w.eq_ignore_ascii_case(part));
+    is(b"phi-3") || is(b"phi3")
+}
+
+/// A part of a text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fragment<'t> {
+    Text(&'t str),
+    Special(Token),
+}
+
+/// The fragments of a text, in order.
+///
+/// A depth-first walk: the range at hand is searched for tokens of one length; what lies before
+/// a match is searched for shorter ones first, while a frame remembers the match and what
+/// follows it.
+#[derive(Debug)]
+pub(super) struct Fragments<'v, 'm, 'b, 't, 's> {
+    vocab: &'v Vocab<'m, 'b>,
+    specials: &'v Specials<'b>,
+    text: &'t str,
+    parse_special: bool,
+    /// Which lengths occur in the text at all.
+    occurs: Lengths,
+    /// Frames of the matches that the walk is left of: token, where its rest starts and ends,
+    /// level.
+    frames: &'s mut [u32],
+    depth: usize,
+    start: usize,
+    end: usize,
+    level: usize,
+    done: bool,
+}
+
+impl<'v, 'm, 'b, 't, 's> Fragments<'v, 'm, 'b, 't, 's> {
+    /// `frames` are [`Specials::frame_words`] long.
+    pub(super) fn new(
+        vocab: &'v Vocab<'m, 'b>,
+        specials: &'v Specials<'b>,
+        text: &'t str,
+        parse_special: bool,
+        frames: &'s mut [u32],
+    ) -> Self {
+        let search = parse_special || specials.has_user_defined;
+        let mut fragments = Self {
+            vocab,
+            specials,
+            text,
+            parse_special,
+            occurs: Lengths::default(),
+            frames,
+            depth: 0,
+            start: 0,
+            end: text.len(),
+            level: if search { 0 } else { specials.levels() },
+            done: text.is_empty(),
+        };
+        if search {
+            fragments.find_lengths();
+        }
+        fragments
+    }
+
+    /// Finds the lengths that occur, each until its first match.
+    fn find_lengths(&mut self) {
+        for level in 0..self.specials.levels() {
+            let Some(entry) = self.specials.entry(level) else { return };
+            if self.search(entry, 0, self.text.len()).is_some() {
+                self.occurs.insert(entry.first().map_or(0, |&len| len as usize));
+            }
+        }
+    }
+
+    /// Returns the first match of a length within a range: where, and the token.
+    fn search(&self, entry: &[u32], start: usize, end: usize) -> Option<(usize, Token)> {
+        let (&len, first_bytes) = entry.split_first()?;
+        let len = len as usize;
+        let last = end.checked_sub(len)?;
+        let bytes = self.text.as_bytes().get(..end)?;
+        let mut at = start;
+        while at <= last {
+            let may_start = |&byte: &u8| {
+                first_bytes
+                    .get(usize::from(byte) / 32)
+                    .is_some_and(|word| word >> (byte % 32) & 1 == 1)
+            };
+            at += bytes.get(at..=last)?.iter().position(may_start)?;
+            // A special token that is not UTF-8 is never found in text that is.
+            let found = bytes.get(at..at + len).and_then(|text| self.vocab.find_stored(text));
+            if let Some(token) = found.filter(|&token| self.allows(token)) {
+                return Some((at, token));
+            }
+            at += 1;
+        }
+        None
+    }
+
+    fn allows(&self, token: Token) -> bool {
+        let attr = self.vocab.attr(token);
+        attr.any(Attr::SPECIAL) && (self.parse_special || !attr.any(Attr::HIDDEN))
+    }
+
+    /// Moves `at` past the white space that a special token swallows.
+    fn after(&self, token: Token, at: usize, end: usize) -> usize {
+        if !self.specials.strip_after || self.specials.shy.contains(&Some(token)) {
+            return at;
+        }
+        let rest = self.text.as_bytes().get(at..end).unwrap_or_default();
+        let space = |b: &u8| matches!(b, b' ' | 0x09..=0x0d);
+        at + rest.iter().take_while(|b| space(b)).count()
+    }
+
+    fn push(&mut self, frame: [u32; FRAME_WORDS]) -> Option<()> {
+        let at = self.depth * FRAME_WORDS;
+        self.frames.get_mut(at..at + FRAME_WORDS)?.copy_from_slice(&frame);
+        self.depth += 1;
+        Some(())
+    }
+
+    fn pop(&mut self) -> Option<[u32; FRAME_WORDS]> {
+        let at = self.depth.checked_sub(1)? * FRAME_WORDS;
+        self.depth -= 1;
+        self.frames.get(at..at + FRAME_WORDS)?.first_chunk().copied()
+    }
+
+    /// Leaves the range at hand for the match to its right.
+    fn leave(&mut self) -> Option<Fragment<'t>> {
+        match self.pop() {
+            Some([token, start, end, level]) => {
+                (self.start, self.end) = (start as usize, end as usize);
+                self.level = level as usize;
+                Some(Fragment::Special(token))
+            }
+            None => {
+                self.done = true;
+                None
+            }
+        }
+    }
+}
+
+impl<'t> Iterator for Fragments<'_, '_, '_, 't, '_> {
+    type Item = Fragment<'t>;
+
+    fn next(&mut self) -> Option<Fragment<'t>> {
+        if self.done {
+            return None;
+        }
+        loop {
+            if self.start >= self.end {
+                return self.leave();
+            }
+            let Some(entry) = self.specials.entry(self.level) else {
+                // Nothing special is left in here; the match that follows is next.
+                let text = self.text.get(self.start..self.end)?;
+                self.start = self.end;
+                return Some(Fragment::Text(text));
+            };
+            let len = entry.first().map_or(0, |&len| len as usize);
+            let found = match self.occurs.has(len) {
+                true => self.search(entry, self.start, self.end),
+                false => None,
+            };
+            if let Some((at, token)) = found {
+                let rest = self.after(token, at + len, self.end);
+                self.push([token, rest as u32, self.end as u32, self.level as u32])?;
+                self.end = at;
+            }
+            self.level += 1;
+        }
+    }
+}

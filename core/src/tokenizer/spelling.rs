@@ -1,0 +1,195 @@
+//! How a vocabulary spells text, and the keys its index is searched by.
+//!
+//! Encoding looks up what the text's own bytes say, so the index is built over *keys*, the
+//! bytes a stored text stands for, and encoding never spells anything out:
+//! - byte-level BPE stores one printable character per byte (GPT-2's table); the key is the
+//!   bytes themselves;
+//! - SentencePiece stores `▁` (U+2581) for a space; the key has the space.
+//!
+//! A stored text that spells no key (a special token with other characters, or with a real
+//! space) is entered under its own bytes, apart from the keys. It can be looked up, and no
+//! text ever merges into it.
+
+use super::hash::{Hash, Hasher, hash_bytes};
+
+/// UTF-8 of U+2581, which SentencePiece writes for a space.
+pub(super) const SPACE_MARK: &[u8] = "▁".as_bytes();
+
+/// Keeps texts hashed as themselves apart from keys.
+const VERBATIM: u64 = 1 << 63;
+
+/// Which of the two ways a vocabulary spells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Spelling {
+    ByteLevel,
+    SpaceMark,
+}
+
+impl Spelling {
+    /// Splits the first byte of the key from what is left of a stored text; `None` at its end
+    /// and where it spells no key.
+    #[inline]
+    pub(super) fn split(self, stored: &[u8]) -> Option<(u8, &[u8])> {
+        match self {
+            Spelling::ByteLevel => split_byte_level(stored),
+            Spelling::SpaceMark => match stored.split_first()? {
+                (b' ', _) => None,
+                (&lead, rest) => match stored.strip_prefix(SPACE_MARK) {
+                    Some(rest) => Some((b' ', rest)),
+                    None => Some((lead, rest)),
+                },
+            },
+        }
+    }
+
+    /// Returns the hash under which a stored text is indexed.
+    #[inline]
+    pub(super) fn hash_stored(self, stored: &[u8], seed: u64) -> Hash {
+        let mut hasher = Hasher::new(seed);
+        let mut rest = stored;
+        while let Some((byte, after)) = self.split(rest) {
+            hasher.push(byte);
+            rest = after;
+        }
+        if rest.is_empty() { hasher.finish() } else { hash_bytes(stored, seed ^ VERBATIM) }
+    }
+
+    /// True if a stored text spells `key`.
+    #[inline]
+    pub(super) fn spells(self, stored: &[u8], key: &[u8]) -> bool {
+        let mut rest = stored;
+        for &expected in key {
+            match self.split(rest) {
+                Some((byte, after)) if byte == expected => rest = after,
+                _ => return false,
+            }
+        }
+        rest.is_empty()
+    }
+}
+
+/// GPT-2's table read backwards: printable Latin-1 stands for itself, and the other 68 bytes
+/// for U+0100 onwards, in order. All are one or two bytes of UTF-8.
+#[inline]
+fn split_byte_level(stored: &[u8]) -> Option<(u8, &[u8])> {
+    let (&lead, rest) = stored.split_first()?;
+    if lead.is_ascii() {
+        return lead.is_ascii_graphic().then_some((lead, rest));
+    }
+    let (&next, rest) = rest.split_first()?;
+    if !(0xc2..=0xc5).contains(&lead) || next & 0xc0 != 0x80 {
+        return None;
+    }
+    let code = u32::from(lead & 0x1f) << 6 | u32::from(next & 0x3f);
+    let byte = match code {
+        0xa1..=0xac | 0xae..=0xff => code,
+        0x100..=0x120 => code - 0x100,
+        0x121 => 0x7f,
+        0x122..=0x142 => code - 0x122 + 0x80,
+        0x143 => 0xad,
+        _ => return None,
+    };
+    Some((byte as u8, rest))
+}
+
+/// A merge rule `left right` of a byte-level vocabulary, as stored.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Merge<'m>(pub(super) &'m [u8]);
+
+impl Merge<'_> {
+    /// Returns the hash of the rule's pair, as [`pair_hash`] gives it; `None` for a rule that
+    /// no text can use.
+    pub(super) fn hash(self, seed: u64) -> Option<Hash> {
+        let mut hasher = Hasher::new(seed);
+        let mut rest = self.0;
+        while let Some((byte, after)) = split_byte_level(rest) {
+            hasher.push(byte);
+            rest = after;
+        }
+        let left = u32::try_from(hasher.len()).ok().filter(|&left| left > 0)?;
+        rest = rest.strip_prefix(b" ")?;
+        while let Some((byte, after)) = split_byte_level(rest) {
+            hasher.push(byte);
+            rest = after;
+        }
+        (rest.is_empty() && hasher.len() > u64::from(left)).then(|| hasher.finish().with(left))
+    }
+
+    /// True if the rule joins `pair[..left]` and `pair[left..]`.
+    #[inline]
+    pub(super) fn joins(self, pair: &[u8], left: usize) -> bool {
+        let mut rest = self.0;
+        for (at, &expected) in pair.iter().enumerate() {
+            if at == left {
+                let Some(after) = rest.strip_prefix(b" ") else { return false };
+                rest = after;
+            }
+            match split_byte_level(rest) {
+                Some((byte, after)) if byte == expected => rest = after,
+                _ => return false,
+            }
+        }
+        rest.is_empty()
+    }
+}
+
+/// Returns the hash of `pair` split after its first `left` bytes.
+#[inline]
+pub(super) fn pair_hash(pair: &[u8], left: usize, seed: u64) -> Hash {
+    hash_bytes(pair, seed).with(left as u32)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::string::String;
+    use std::vec::Vec;
+
+    /// GPT-2's table as its authors wrote it.
+    fn char_of(byte: u8) -> char {
+        let printable = |b: u8| matches!(b, 0x21..=0x7e | 0xa1..=0xac | 0xae..=0xff);
+        if printable(byte) {
+            return char::from(byte);
+        }
+        let before = (0..byte).filter(|&b| !printable(b)).count() as u32;
+        char::from_u32(256 + before).unwrap()
+    }
+
+    #[test]
+    fn every_byte_is_spelled_and_read_back() {
+        let all: Vec<u8> = (0..=255).collect();
+        let stored: String = all.iter().map(|&b| char_of(b)).collect();
+        assert!(Spelling::ByteLevel.spells(stored.as_bytes(), &all));
+        let hash = Spelling::ByteLevel.hash_stored(stored.as_bytes(), 5);
+        assert_eq!(hash, hash_bytes(&all, 5));
+    }
+
+    #[test]
+    fn what_spells_no_key_is_apart() {
+        for (spelling, stored) in [
+            (Spelling::ByteLevel, "a b"),
+            (Spelling::ByteLevel, "字"),
+            (Spelling::SpaceMark, "a b"),
+        ] {
+            assert!(!spelling.spells(stored.as_bytes(), stored.as_bytes()));
+            assert_ne!(
+                spelling.hash_stored(stored.as_bytes(), 0),
+                hash_bytes(stored.as_bytes(), 0)
+            );
+        }
+        assert!(Spelling::SpaceMark.spells("▁▁é".as_bytes(), "  é".as_bytes()));
+        assert!(!Spelling::SpaceMark.spells("▁".as_bytes(), "▁".as_bytes()));
+    }
+
+    #[test]
+    fn merges_join_at_their_split_only() {
+        let merge = Merge("Ġa bc".as_bytes());
+        assert!(merge.joins(b" abc", 2));
+        assert!(!merge.joins(b" abc", 3));
+        assert!(!merge.joins(b" ab", 2));
+        assert_eq!(merge.hash(4), Some(pair_hash(b" abc", 2, 4)));
+        for unusable in ["", "a", " a", "a ", "a b c", "a 字", "  "] {
+            assert_eq!(Merge(unusable.as_bytes()).hash(0), None, "{unusable:?}");
+        }
+    }
+}

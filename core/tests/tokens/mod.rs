@@ -1,0 +1,125 @@
+//! What the tokenizer tests share: the corpus, goldens, models and lent memory.
+
+#![allow(dead_code)] // each test file uses its part
+
+use std::path::PathBuf;
+
+use bantam_core::gguf::Gguf;
+use bantam_core::tokenizer::{Tokenizer, TokenizerPlan};
+
+/// Returns the path of a file of `fixtures/tokens`.
+pub(crate) fn fixture(name: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../fixtures/tokens").join(name)
+}
+
+/// Returns a real model's bytes, or says loudly that the test does not run.
+pub(crate) fn model(name: &str) -> Option<Vec<u8>> {
+    let folder = std::env::var_os("BANTAM_MODELS")
+        .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../models"), PathBuf::from);
+    match std::fs::read(folder.join(name)) {
+        Ok(bytes) => Some(bytes),
+        Err(error) => {
+            let message = format!("not run: models/{name} is missing; run cargo xtask models");
+            assert!(
+                std::env::var_os("BANTAM_REQUIRE_MODELS").is_none_or(|v| v != "1"),
+                "{message} ({error})"
+            );
+            eprintln!("{message}");
+            None
+        }
+    }
+}
+
+/// Returns the texts of `corpus.txt`.
+pub(crate) fn corpus() -> Vec<String> {
+    let file = std::fs::read_to_string(fixture("corpus.txt")).unwrap();
+    file.split_terminator('\n')
+        .map(|line| {
+            let mut text = String::new();
+            let mut chars = line.chars();
+            while let Some(c) = chars.next() {
+                text.push(match c {
+                    '\\' => match chars.next() {
+                        Some('n') => '\n',
+                        Some('r') => '\r',
+                        Some('\\') => '\\',
+                        other => panic!("escape {other:?}"),
+                    },
+                    c => c,
+                });
+            }
+            text
+        })
+        .collect()
+}
+
+/// Returns FNV-1a of 64 bits, its halves xored.
+pub(crate) fn fold(bytes: impl Iterator<Item = u8>) -> u32 {
+    let hash = bytes.fold(0xcbf2_9ce4_8422_2325u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    });
+    (hash ^ hash >> 32) as u32
+}
+
+/// Reads a file of little-endian hashes.
+pub(crate) fn hashes(name: &str) -> Vec<u32> {
+    let bytes = std::fs::read(fixture(name)).unwrap();
+    bytes.chunks_exact(4).map(|b| u32::from_le_bytes(b.try_into().unwrap())).collect()
+}
+
+/// llama.cpp's answers for one vocabulary.
+pub(crate) struct Golden {
+    /// A hash per line of the corpus.
+    pub(crate) hashes: Vec<u32>,
+    /// The ids of the first lines.
+    pub(crate) full: Vec<Vec<u32>>,
+    /// Special tokens, in one line.
+    pub(crate) facts: String,
+}
+
+impl Golden {
+    /// Reads `NAME.bin` and `NAME.ids`.
+    pub(crate) fn read(name: &str) -> Self {
+        let ids = std::fs::read_to_string(fixture(&format!("{name}.ids"))).unwrap();
+        let mut lines = ids.lines();
+        let facts = lines.next().unwrap().to_owned();
+        let full = lines
+            .map(|line| line.split_whitespace().map(|id| id.parse().unwrap()).collect())
+            .collect();
+        Self { hashes: hashes(&format!("{name}.bin")), full, facts }
+    }
+}
+
+/// Returns what `Golden::facts` says, for our tokenizer.
+pub(crate) fn facts(tokenizer: &Tokenizer<'_, '_>) -> String {
+    let id = |token: Option<u32>| token.map_or(-1, i64::from);
+    let mut ends = tokenizer.ends().to_vec();
+    ends.sort_unstable();
+    let ends: Vec<String> = ends.iter().map(u32::to_string).collect();
+    let control = (0..tokenizer.n_vocab() as u32).filter(|&token| tokenizer.is_control(token));
+    format!(
+        "bos={} eos={} add_bos={} add_eos={} control={:08x} ends={}",
+        id(tokenizer.bos()),
+        id(tokenizer.eos()),
+        u8::from(tokenizer.add_bos()),
+        u8::from(tokenizer.add_eos()),
+        fold(control.flat_map(u32::to_le_bytes)),
+        ends.join(",")
+    )
+}
+
+/// Memory for an index.
+pub(crate) struct Kept(Vec<u8>);
+
+impl Kept {
+    /// As much as the plan says.
+    pub(crate) fn new(gguf: &Gguf<'_>) -> Self {
+        let TokenizerPlan { bytes, .. } = Tokenizer::plan(gguf).unwrap();
+        Self(vec![0; bytes])
+    }
+
+    /// The memory to lend.
+    pub(crate) fn memory(&mut self) -> &mut [u8] {
+        &mut self.0
+    }
+}
