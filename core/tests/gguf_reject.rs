@@ -5,7 +5,7 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use bantam_core::gguf::{Gguf, ParseErrorKind as K, ValueType};
+use bantam_core::gguf::{Counted, Gguf, ParseErrorKind as K, ValueType};
 use bantam_core::quant::GgmlType;
 
 /// File, kind of error, byte offset, message.
@@ -16,16 +16,16 @@ const REFUSED: &[(&str, K, u64, &str)] = &[
     ("alignment_not_power_of_two", K::InvalidAlignment(48), 98, "metadata general.alignment is 48, it must be a power of two of at most 65536 (at byte 98)"),
     ("alignment_wrong_type", K::WrongValueType { expected: "u32", found: ValueType::U64 }, 98, "metadata general.alignment must be u32, it is u64 (at byte 98)"),
     ("array_bool_not_0_or_1", K::InvalidBool(255), 96, "metadata k has a boolean of 255, it must be 0 or 1 (at byte 96)"),
-    ("array_count_huge", K::CountTooLarge { what: "elements", count: u64::MAX, entry_bytes: 1, left: 8 }, 86, "metadata k declares 18446744073709551615 elements of at least 1 byte each, but only 8 are left in the file (at byte 86)"),
-    ("array_count_overflow", K::CountTooLarge { what: "elements", count: 1 << 61, entry_bytes: 8, left: 8 }, 86, "metadata k declares 2305843009213693952 elements of at least 8 bytes each, but only 8 are left in the file (at byte 86)"),
-    ("array_count_past_end", K::CountTooLarge { what: "elements", count: 3, entry_bytes: 4, left: 8 }, 86, "metadata k declares 3 elements of at least 4 bytes each, but only 8 are left in the file (at byte 86)"),
+    ("array_count_huge", K::CountTooLarge { what: Counted::Elements, count: u64::MAX, entry_bytes: 1, left: 8 }, 86, "metadata k declares 18446744073709551615 elements of at least 1 byte each, but only 8 are left in the file (at byte 86)"),
+    ("array_count_overflow", K::CountTooLarge { what: Counted::Elements, count: 1 << 61, entry_bytes: 8, left: 8 }, 86, "metadata k declares 2305843009213693952 elements of at least 8 bytes each, but only 8 are left in the file (at byte 86)"),
+    ("array_count_past_end", K::CountTooLarge { what: Counted::Elements, count: 3, entry_bytes: 4, left: 8 }, 86, "metadata k declares 3 elements of at least 4 bytes each, but only 8 are left in the file (at byte 86)"),
     ("array_nested", K::NestedArray, 82, "metadata k is an array of arrays, which is not supported (at byte 82)"),
     ("array_string_past_end", K::Truncated { needed: 9, left: 5 }, 111, "metadata k needs 9 bytes here, but only 5 are left in the file; it is incomplete or damaged (at byte 111)"),
-    ("array_strings_count_huge", K::CountTooLarge { what: "elements", count: 1 << 60, entry_bytes: 8, left: 9 }, 86, "metadata k declares 1152921504606846976 elements of at least 8 bytes each, but only 9 are left in the file (at byte 86)"),
+    ("array_strings_count_huge", K::CountTooLarge { what: Counted::Elements, count: 1 << 60, entry_bytes: 8, left: 9 }, 86, "metadata k declares 1152921504606846976 elements of at least 8 bytes each, but only 9 are left in the file (at byte 86)"),
     ("array_type_unknown", K::UnknownValueType(77), 82, "metadata k has value type 77, which GGUF does not define (at byte 82)"),
     ("big_endian", K::BigEndian { version: 3 }, 4, "a big-endian GGUF file (version 3); only little-endian files are supported: convert it with `gguf-convert-endian` of the gguf Python package"),
     ("bool_not_0_or_1", K::InvalidBool(2), 82, "metadata k has a boolean of 2, it must be 0 or 1 (at byte 82)"),
-    ("counts_cut", K::Truncated { needed: 8, left: 2 }, 16, "file header needs 8 bytes here, but only 2 are left in the file; it is incomplete or damaged (at byte 16)"),
+    ("counts_cut", K::Truncated { needed: 8, left: 2 }, 16, "the file header needs 8 bytes here, but only 2 are left in the file; it is incomplete or damaged (at byte 16)"),
     ("empty", K::Empty, 0, "the file is empty"),
     ("key_duplicate", K::DuplicateKey { earlier: 0 }, 69, "metadata general.architecture occurs twice, first as entry 1 (at byte 69)"),
     ("key_empty", K::EmptyKey, 69, "metadata entry 2 has an empty key (at byte 69)"),
@@ -33,15 +33,15 @@ const REFUSED: &[(&str, K, u64, &str)] = &[
     ("key_not_utf8", K::InvalidUtf8, 79, "metadata entry 2 has a key that is not UTF-8 (at byte 79)"),
     ("key_past_end", K::Truncated { needed: 100, left: 21 }, 77, "metadata entry 2 needs 100 bytes here, but only 21 are left in the file; it is incomplete or damaged (at byte 77)"),
     ("key_too_long", K::KeyTooLong(65536), 69, "metadata entry 2 has a key of 65536 bytes, at most 65535 are allowed (at byte 69)"),
-    ("magic_cut", K::Truncated { needed: 4, left: 2 }, 0, "file header needs 4 bytes here, but only 2 are left in the file; it is incomplete or damaged (at byte 0)"),
+    ("magic_cut", K::Truncated { needed: 4, left: 2 }, 0, "the file header needs 4 bytes here, but only 2 are left in the file; it is incomplete or damaged (at byte 0)"),
     ("magic_ggjt", K::NotGguf { magic: *b"tjgg" }, 0, "not a GGUF file: it starts with \"tjgg\": a GGML file from before GGUF; convert the model again with a current converter"),
     ("magic_git_lfs_pointer", K::NotGguf { magic: *b"vers" }, 0, "not a GGUF file: it starts with \"vers\": probably a Git LFS pointer in place of the model; run `git lfs pull`"),
     ("magic_web_page", K::NotGguf { magic: *b"<!DO" }, 0, "not a GGUF file: it starts with \"<!DO\": probably a web page saved in place of the model; download it again"),
     ("magic_wrong", K::NotGguf { magic: *b"\x7fELF" }, 0, "not a GGUF file: it starts with \"\\x7fELF\": it must start with \"GGUF\""),
     ("magic_zip", K::NotGguf { magic: *b"PK\x03\x04" }, 0, "not a GGUF file: it starts with \"PK\\x03\\x04\": a zip or PyTorch file; convert the model to GGUF first"),
-    ("metadata_count_huge", K::TooManyMetadata(1 << 63), 16, "file header declares 9223372036854775808 metadata entries, at most 256 are supported (at byte 16)"),
-    ("metadata_count_over_limit", K::TooManyMetadata(257), 16, "file header declares 257 metadata entries, at most 256 are supported (at byte 16)"),
-    ("metadata_count_past_end", K::CountTooLarge { what: "metadata entries", count: 200, entry_bytes: 13, left: 45 }, 16, "file header declares 200 metadata entries of at least 13 bytes each, but only 45 are left in the file (at byte 16)"),
+    ("metadata_count_huge", K::TooManyMetadata(1 << 63), 16, "the file header declares 9223372036854775808 metadata entries, at most 256 are supported (at byte 16)"),
+    ("metadata_count_over_limit", K::TooManyMetadata(257), 16, "the file header declares 257 metadata entries, at most 256 are supported (at byte 16)"),
+    ("metadata_count_past_end", K::CountTooLarge { what: Counted::Metadata, count: 200, entry_bytes: 13, left: 45 }, 16, "the file header declares 200 metadata entries of at least 13 bytes each, but only 45 are left in the file (at byte 16)"),
     ("metadata_cut", K::Truncated { needed: 8, left: 0 }, 69, "metadata entry 2 needs 8 bytes here, but none are left in the file; it is incomplete or damaged (at byte 69)"),
     ("split_part", K::Split { part: Some(1), count: 5 }, 114, "the file is part 2 of 5 of a split model; join them with `llama-gguf-split --merge` first"),
     ("split_wrong_type", K::WrongValueType { expected: "an unsigned integer", found: ValueType::Str }, 92, "metadata split.count must be an unsigned integer, it is string (at byte 92)"),
@@ -49,9 +49,9 @@ const REFUSED: &[(&str, K, u64, &str)] = &[
     ("string_not_utf8", K::InvalidUtf8, 92, "metadata k is text that is not UTF-8 (at byte 92)"),
     ("string_past_end", K::Truncated { needed: 4, left: 3 }, 90, "metadata k needs 4 bytes here, but only 3 are left in the file; it is incomplete or damaged (at byte 90)"),
     ("tensor_bytes_overflow", K::ShapeOverflow { dims: [1 << 62, 2, 1, 1] }, 82, "tensor t has shape 4611686018427387904 x 2 x 1 x 1, more than this machine can address (at byte 82)"),
-    ("tensor_count_huge", K::TooManyTensors(u64::MAX), 8, "file header declares 18446744073709551615 tensors, at most 8192 are supported (at byte 8)"),
-    ("tensor_count_over_limit", K::TooManyTensors(8193), 8, "file header declares 8193 tensors, at most 8192 are supported (at byte 8)"),
-    ("tensor_count_past_end", K::CountTooLarge { what: "tensors", count: 8000, entry_bytes: 32, left: 33 }, 8, "file header declares 8000 tensors of at least 32 bytes each, but only 33 are left in the file (at byte 8)"),
+    ("tensor_count_huge", K::TooManyTensors(u64::MAX), 8, "the file header declares 18446744073709551615 tensors, at most 8192 are supported (at byte 8)"),
+    ("tensor_count_over_limit", K::TooManyTensors(8193), 8, "the file header declares 8193 tensors, at most 8192 are supported (at byte 8)"),
+    ("tensor_count_past_end", K::CountTooLarge { what: Counted::Tensors, count: 8000, entry_bytes: 32, left: 33 }, 8, "the file header declares 8000 tensors of at least 32 bytes each, but only 33 are left in the file (at byte 8)"),
     ("tensor_data_cut", K::TensorOutOfFile { end: 192, file: 191 }, 69, "tensor t ends at byte 192, but the file has 191 bytes; the download may be incomplete (entry at byte 69)"),
     ("tensor_data_missing", K::TensorOutOfFile { end: 134, file: 102 }, 69, "tensor t ends at byte 134, but the file has 102 bytes; the download may be incomplete (entry at byte 69)"),
     ("tensor_dimension_zero", K::ZeroDimension { axis: 1 }, 90, "tensor t has zero elements along dimension 2 (at byte 90)"),
@@ -78,7 +78,7 @@ const REFUSED: &[(&str, K, u64, &str)] = &[
     ("version_0", K::UnknownVersion(0), 4, "GGUF version 0 is not supported (2 and 3 are); the file is damaged, or newer than this program"),
     ("version_1", K::Version1, 4, "GGUF version 1 is not supported (2 and 3 are); convert the model again with a current converter"),
     ("version_4", K::UnknownVersion(4), 4, "GGUF version 4 is not supported (2 and 3 are); the file is damaged, or newer than this program"),
-    ("version_cut", K::Truncated { needed: 4, left: 2 }, 4, "file header needs 4 bytes here, but only 2 are left in the file; it is incomplete or damaged (at byte 4)"),
+    ("version_cut", K::Truncated { needed: 4, left: 2 }, 4, "the file header needs 4 bytes here, but only 2 are left in the file; it is incomplete or damaged (at byte 4)"),
 ];
 
 #[test]

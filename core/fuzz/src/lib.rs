@@ -60,7 +60,7 @@ pub fn gguf_parse(data: &[u8]) {
 pub fn dequantize(data: &[u8]) {
     let Some((&first, bytes)) = data.split_first() else { return };
     let ty = GgmlType::ALL[usize::from(first) % GgmlType::ALL.len()];
-    let n_blocks = (bytes.len() / ty.block_bytes()).min(64);
+    let n_blocks = (bytes.len() / ty.block_bytes()).min(8);
     let blocks = &bytes[..n_blocks * ty.block_bytes()];
 
     // A value left unwritten shows as this one.
@@ -86,7 +86,7 @@ pub fn dequantize(data: &[u8]) {
 
     // Any floats can be written, whatever they are, and what is written can be read.
     let floats: Vec<f32> =
-        bytes.as_chunks::<4>().0.iter().take(1024).map(|b| f32::from_le_bytes(*b)).collect();
+        bytes.as_chunks::<4>().0.iter().take(512).map(|b| f32::from_le_bytes(*b)).collect();
     let n = floats.len() / ty.block_elems() * ty.block_elems();
     let mut packed = vec![0; ty.row_bytes(n).expect("whole blocks")];
     if quantize_row(ty, &floats[..n], &mut packed).is_ok() {

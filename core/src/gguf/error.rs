@@ -54,8 +54,8 @@ pub enum ParseErrorKind {
     TooManyTensors(u64),
     /// A count of things that cannot all be in the rest of the file.
     CountTooLarge {
-        /// What is counted, in the plural.
-        what: &'static str,
+        /// What is counted.
+        what: Counted,
         /// How many are declared.
         count: u64,
         /// Bytes that each takes at least.
@@ -153,6 +153,18 @@ pub enum ParseErrorKind {
     },
 }
 
+/// What a count in a file counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Counted {
+    /// Metadata entries of the file.
+    Metadata,
+    /// Tensors of the file.
+    Tensors,
+    /// Elements of an array.
+    Elements,
+}
+
 /// The part of a file that an error is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -213,10 +225,20 @@ impl fmt::Display for Name {
     }
 }
 
+impl fmt::Display for Counted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Metadata => "metadata entries",
+            Self::Tensors => "tensors",
+            Self::Elements => "elements",
+        })
+    }
+}
+
 impl fmt::Display for Subject {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (what, index, name) = match self {
-            Self::Header => return f.write_str("file header"),
+            Self::Header => return f.write_str("the file header"),
             Self::Metadata(index, key) => ("metadata", index, key),
             Self::Tensor(index, name) => ("tensor", index, name),
         };

@@ -6,7 +6,7 @@ use core::iter::FusedIterator;
 use crate::quant::{self, GgmlType};
 use crate::tensor::{TensorError, TensorView};
 
-use super::error::{Name, ParseError, ParseErrorKind, Subject};
+use super::error::{Counted, Name, ParseError, ParseErrorKind, Subject};
 use super::reader::{LENGTH_BYTES, Reader};
 use super::value::Value;
 use super::{
@@ -62,7 +62,7 @@ impl<'m> Gguf<'m> {
             data_offset: 0,
             metadata: [0; MAX_METADATA],
         };
-        r.check_count("metadata entries", n_metadata as u64, MIN_METADATA_BYTES)
+        r.check_count(Counted::Metadata, n_metadata as u64, MIN_METADATA_BYTES)
             .map_err(|kind| ParseError::new(kind, METADATA_COUNT_AT))?;
         for index in 0..n_metadata {
             gguf.parse_metadata(&mut r, index)?;
@@ -126,7 +126,7 @@ impl<'m> Gguf<'m> {
     fn parse_tensors(&mut self, r: &mut Reader<'m>) -> Result<(), ParseError> {
         let table = *r;
         table
-            .check_count("tensors", self.n_tensors as u64, MIN_TENSOR_BYTES)
+            .check_count(Counted::Tensors, self.n_tensors as u64, MIN_TENSOR_BYTES)
             .map_err(|kind| ParseError::new(kind, TENSOR_COUNT_AT))?;
         self.tensor_table = u32::try_from(table.offset())
             .map_err(|_| table.error(ParseErrorKind::HeaderTooLarge))?;

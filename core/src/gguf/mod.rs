@@ -16,6 +16,23 @@
 //! contents are a model is for `model` and `tokenizer` to say. The work is bounded by the
 //! length of the metadata and tensor table, plus, for names, by [`MAX_METADATA`] and
 //! [`MAX_TENSORS`] squared; there is no recursion and no allocation.
+//!
+//! ```
+//! use bantam_core::gguf::Gguf;
+//!
+//! // The smallest file: magic, version 3, no tensors, no metadata.
+//! let file = b"GGUF\x03\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0";
+//! let gguf = Gguf::parse(file)?;
+//! assert_eq!((gguf.version(), gguf.n_tensors()), (3, 0));
+//!
+//! let error = Gguf::parse(&file[..20]).unwrap_err();
+//! assert_eq!(
+//!     error.to_string(),
+//!     "the file header needs 8 bytes here, but only 4 are left in the file; it is incomplete \
+//!      or damaged (at byte 16)"
+//! );
+//! # Ok::<(), bantam_core::gguf::ParseError>(())
+//! ```
 
 mod error;
 mod file;
@@ -26,7 +43,7 @@ mod value;
 #[cfg(test)]
 mod tests;
 
-pub use error::{Name, ParseError, ParseErrorKind, Subject};
+pub use error::{Counted, Name, ParseError, ParseErrorKind, Subject};
 pub use file::{Gguf, Metadata, TensorInfo, Tensors};
 pub use value::{Array, Elements, StrIter, Value, ValueType};
 

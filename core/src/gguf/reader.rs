@@ -3,7 +3,7 @@
 //! Numbers are little-endian, whatever the machine. Each failure carries the byte offset of
 //! the field that could not be read.
 
-use super::error::{ParseError, ParseErrorKind};
+use super::error::{Counted, ParseError, ParseErrorKind};
 
 /// Bytes of a string's or array's length field.
 pub(super) const LENGTH_BYTES: u64 = 8;
@@ -108,7 +108,7 @@ impl<'m> Reader<'m> {
     /// The error is for the caller to place: it concerns the count's field, which is behind.
     pub(super) fn check_count(
         &self,
-        what: &'static str,
+        what: Counted,
         count: u64,
         entry_bytes: u64,
     ) -> Result<(), ParseErrorKind> {

@@ -146,3 +146,55 @@ fn a_name_in_an_error_is_cut_and_escaped() {
     assert!(name.to_string().starts_with("é\\u{1b}é"));
     assert!(name.to_string().ends_with("..."));
 }
+
+#[test]
+fn numbers_convert_only_where_nothing_is_lost() {
+    assert_eq!(Value::I8(-1).as_u64(), None);
+    assert_eq!(Value::I8(-1).as_i64(), Some(-1));
+    assert_eq!(Value::I32(7).as_u32(), Some(7));
+    assert_eq!(Value::U64(1 << 32).as_u32(), None);
+    assert_eq!(Value::U64(u64::MAX).as_i64(), None);
+    assert_eq!(Value::U16(9).as_i64(), Some(9));
+    assert_eq!(Value::Bool(true).as_u32(), None);
+    assert_eq!(Value::F32(1.0).as_u32(), None);
+    assert_eq!(Value::U32(1).as_f32(), None);
+    assert_eq!(Value::F64(0.1).as_f32(), Some(0.1));
+    assert_eq!(Value::Str("1").as_u32(), None);
+    assert_eq!(Value::U8(1).as_bool(), None);
+    assert_eq!((Value::Bytes(b"a").as_str(), Value::Bytes(b"a").type_name()), (None, "string"));
+}
+
+#[test]
+fn value_types_keep_their_numbers() {
+    for id in 0..13 {
+        assert_eq!(ValueType::from_id(id).unwrap() as u32, id);
+    }
+    assert_eq!(ValueType::from_id(13), None);
+}
+
+#[test]
+fn an_error_outlives_the_file_and_fits_beside_a_result() {
+    let error = {
+        let file = Bytes::header(3, 0, 1).key("a.key", 13).u64(0);
+        file.refused()
+    };
+    assert_eq!(error.subject, Subject::Metadata(0, Name::new("a.key")));
+    assert!(size_of::<ParseError>() <= 120, "{}", size_of::<ParseError>());
+    // A table of 256 offsets and a few words: it is passed about by value.
+    assert!(size_of::<Gguf<'_>>() <= 1100, "{}", size_of::<Gguf<'_>>());
+}
+
+/// What would silently never be found.
+#[test]
+fn keys_are_spelt_as_upstream_spells_them() {
+    // In llama.cpp's list of keys, not in the Python package's.
+    const LLAMA_CPP_ONLY: [&str; 2] = [keys::HIDDEN_ACTIVATION, keys::ROPE_SCALE_LINEAR];
+    let known: Vec<&str> = include_str!("../../../fixtures/gguf/keys.txt").lines().collect();
+    let code = include_str!("keys.rs").lines().filter(|line| !line.starts_with("//"));
+    let ours: Vec<&str> = code.filter_map(|line| line.split('"').nth(1)).collect();
+    assert!(ours.len() > 90);
+    for (i, key) in ours.iter().enumerate() {
+        assert!(known.contains(key) || LLAMA_CPP_ONLY.contains(key), "{key} is no one's key");
+        assert!(!ours[..i].contains(key), "{key} stands there twice");
+    }
+}

@@ -3,7 +3,7 @@
 use core::fmt;
 use core::iter::FusedIterator;
 
-use super::error::{ParseError, ParseErrorKind};
+use super::error::{Counted, ParseError, ParseErrorKind};
 use super::reader::{LENGTH_BYTES, Reader, split_string};
 
 /// The type of a metadata value or of an array's elements, numbered as in the file.
@@ -350,7 +350,7 @@ impl<'m> Array<'m> {
         let at = *r;
         let len = r.u64()?;
         let entry_bytes = ty.fixed_bytes().map_or(LENGTH_BYTES, |n| n as u64);
-        r.check_count("elements", len, entry_bytes).map_err(|kind| at.error(kind))?;
+        r.check_count(Counted::Elements, len, entry_bytes).map_err(|kind| at.error(kind))?;
         // Cannot fail: the file's length is a `usize`, and so many entries fit in it.
         let len = usize::try_from(len).unwrap_or_default();
         Ok((ty, len))
