@@ -41,3 +41,21 @@ fn gguf_parse() {
 fn dequantize() {
     replay("dequantize", targets::dequantize);
 }
+
+#[test]
+fn tokenizer() {
+    replay("tokenizer", targets::tokenizer);
+}
+
+/// Otherwise fuzzing would mutate what is refused anyway, and run nothing.
+#[test]
+fn tiny_models_are_models() {
+    for file in [
+        &include_bytes!("../../fixtures/gguf/valid/tiny_llama.gguf")[..],
+        include_bytes!("../../fixtures/gguf/valid/tiny_gemma3.gguf"),
+    ] {
+        let gguf = bantam_core::gguf::Gguf::parse(file).unwrap();
+        bantam_core::model::Model::new(&gguf).unwrap_or_else(|err| panic!("{err}"));
+        bantam_core::tokenizer::Tokenizer::plan(&gguf).unwrap_or_else(|err| panic!("{err}"));
+    }
+}

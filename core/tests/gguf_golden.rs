@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 use bantam_core::gguf::{Gguf, Value};
 use proptest::prelude::*;
 
+const N_VALID: usize = 17;
+
 fn valid_files() -> Vec<PathBuf> {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures/gguf/valid");
     let mut files: Vec<PathBuf> = std::fs::read_dir(dir)
@@ -17,7 +19,7 @@ fn valid_files() -> Vec<PathBuf> {
         .filter(|path| path.extension().is_some_and(|ext| ext == "gguf"))
         .collect();
     files.sort();
-    assert!(files.len() >= 13, "only {} files in fixtures/gguf/valid", files.len());
+    assert!(files.len() == N_VALID, "{} files in fixtures/gguf/valid", files.len());
     files
 }
 
@@ -128,7 +130,7 @@ proptest! {
 
     #[test]
     fn flipped_bits_never_panic(
-        file in 0..13_usize,
+        file in 0..N_VALID,
         flips in prop::collection::vec((any::<prop::sample::Index>(), 0..8_u32), 1..8),
     ) {
         let mut bytes = std::fs::read(&valid_files()[file]).unwrap();
@@ -142,7 +144,7 @@ proptest! {
 
     #[test]
     fn replaced_fields_never_panic(
-        file in 0..13_usize,
+        file in 0..N_VALID,
         at in any::<prop::sample::Index>(),
         value in prop_oneof![any::<u64>(), 0..300_u64, Just(u64::MAX), Just(1 << 63), Just(1 << 32)],
     ) {

@@ -6,10 +6,21 @@
 
 use std::hint::black_box;
 
+use bantam_core::Token;
+use bantam_core::arena::ALIGN;
+use bantam_core::engine::{Engine, EngineOptions};
 use bantam_core::gguf::{Gguf, Value};
+use bantam_core::kernels::KernelSet;
+use bantam_core::model::{Model, PlanOptions};
+use bantam_core::par::Serial;
 use bantam_core::quant::{GgmlType, dequantize_row, quantize_row};
+use bantam_core::tokenizer::{Detokenizer, EncodeOptions, Tokenizer, TokenizerError};
 
-/// Parses the bytes as a file and reads everything that a parsed file promises.
+/// Most working memory that a target lends; a file that plans for more is left at its plan.
+const MAX_MEMORY: usize = 16 << 20;
+
+/// Parses the bytes as a file, reads everything that a parsed file promises, and runs the model
+/// in it if there is one.
 pub fn gguf_parse(data: &[u8]) {
     let gguf = match Gguf::parse(data) {
         Ok(gguf) => gguf,
@@ -52,6 +63,45 @@ pub fn gguf_parse(data: &[u8]) {
     }
     assert_eq!(n_tensors, gguf.n_tensors());
     assert!(end <= data.len() as u64);
+    run_model(&gguf);
+}
+
+/// Runs a few tokens on two kernel sets, if the file is a model whose shapes fit together.
+///
+/// Its weights may be any bits at all. As long as the results are finite they must be equal.
+fn run_model(gguf: &Gguf<'_>) {
+    let model = match Model::new(gguf) {
+        Ok(model) => model,
+        Err(err) => {
+            assert!(!err.to_string().contains('\n'), "{err}");
+            return;
+        }
+    };
+    let options = PlanOptions { n_batch: 3, ..PlanOptions::new(6) };
+    let Ok(plan) = model.plan(&options) else { return };
+    if plan.bytes() > MAX_MEMORY {
+        return;
+    }
+    let n_vocab = model.config().n_vocab;
+    let tokens = [0, n_vocab as Token / 2, n_vocab as Token - 1, 0];
+    let run = |kernels: KernelSet| -> Vec<f32> {
+        let mut memory = vec![0xa5; plan.bytes() + ALIGN];
+        let start = memory.as_ptr().align_offset(ALIGN);
+        let memory = &mut memory[start..start + plan.bytes()];
+        let options = EngineOptions { kernels, parallel: &Serial };
+        let mut engine = Engine::new(&model, &plan, memory, options).expect("planned memory");
+        engine.prefill(&tokens).expect("tokens of the vocabulary, fewer than the context");
+        let logits = engine.decode(tokens[1]).expect("room for one more").to_vec();
+        assert_eq!(logits.len(), n_vocab);
+        assert!(engine.decode(n_vocab as Token).is_err(), "a token past the vocabulary");
+        logits
+    };
+    let (scalar, best) = (run(KernelSet::scalar()), run(KernelSet::best()));
+    if scalar.iter().all(|x| x.is_finite()) {
+        for (i, (a, b)) in scalar.iter().zip(&best).enumerate() {
+            assert_eq!(a.to_bits(), b.to_bits(), "logit {i}: {a} scalar, {b} best");
+        }
+    }
 }
 
 /// Reads bytes as weights of one format, and bytes as floats to be written in it.
@@ -93,5 +143,101 @@ pub fn dequantize(data: &[u8]) {
         let mut out = vec![0.0; n];
         dequantize_row(ty, &packed, &mut out).expect("whole blocks");
         black_box(out);
+    }
+}
+
+/// Builds tokenizers and takes text to tokens and back.
+///
+/// Bytes that start as a GGUF file are the file of the tokenizer to build; its last bytes are
+/// also a text for it. Other bytes are a text for each vocabulary of the fixtures, their first
+/// one choosing options.
+pub fn tokenizer(data: &[u8]) {
+    if data.starts_with(b"GGUF") {
+        let Ok(gguf) = Gguf::parse(data) else { return };
+        let tail = String::from_utf8_lossy(&data[data.len().saturating_sub(64)..]);
+        for text in ["", " the theing 01\u{e9}<|im_end|>\n\n  \t\u{2581}x", &tail] {
+            for bits in 0..4 {
+                check_tokenizer(&gguf, text, bits, false);
+            }
+        }
+    } else if let Some((&bits, text)) = data.split_first() {
+        let text = String::from_utf8_lossy(text);
+        for file in VOCABULARIES {
+            let gguf = Gguf::parse(file).expect("a fixture");
+            check_tokenizer(&gguf, &text, bits, true);
+        }
+    }
+}
+
+/// One vocabulary for each pre-tokenizer and algorithm.
+const VOCABULARIES: [&[u8]; 6] = [
+    include_bytes!("../../../fixtures/gguf/valid/tiny_llama.gguf"),
+    include_bytes!("../../../fixtures/gguf/valid/tiny_gemma3.gguf"),
+    include_bytes!("../../../fixtures/gguf/valid/vocabulary_default.gguf"),
+    include_bytes!("../../../fixtures/gguf/valid/vocabulary_gpt_2.gguf"),
+    include_bytes!("../../../fixtures/gguf/valid/vocabulary_llama_bpe.gguf"),
+    include_bytes!("../../../fixtures/gguf/valid/vocabulary_qwen2.gguf"),
+];
+
+/// Encodes `text`, checks every bound that was promised, and decodes it again.
+///
+/// A `complete` vocabulary has all bytes, so that any text can be encoded and comes back equal.
+fn check_tokenizer(gguf: &Gguf<'_>, text: &str, bits: u8, complete: bool) {
+    let plan = match Tokenizer::plan(gguf) {
+        Ok(plan) => plan,
+        Err(err) => {
+            assert!(!complete && !err.to_string().contains('\n'), "{err}");
+            return;
+        }
+    };
+    if plan.bytes > MAX_MEMORY {
+        return;
+    }
+    let mut memory = vec![0xa5; plan.bytes];
+    let tokenizer = match Tokenizer::new_in(gguf, &mut memory) {
+        Ok(tokenizer) => tokenizer,
+        Err(err) => {
+            assert!(!matches!(err, TokenizerError::MemoryTooSmall { .. }), "{err}");
+            assert!(!complete && !err.to_string().contains('\n'), "{err}");
+            return;
+        }
+    };
+    let options = EncodeOptions { add_special: bits & 1 != 0, parse_special: bits & 2 != 0 };
+    let mut scratch = vec![0xa5; tokenizer.encode_scratch(text.len())];
+    let mut out = vec![Token::MAX; tokenizer.max_tokens(text.len())];
+    let n = match tokenizer.encode(text, options, &mut scratch, &mut out) {
+        Ok(n) => n,
+        Err(err) => {
+            use TokenizerError::{MissingByte, MissingSpecial};
+            assert!(matches!(err, MissingByte { .. } | MissingSpecial { .. }), "{err}");
+            assert!(!complete, "{err}");
+            return;
+        }
+    };
+    let tokens = &out[..n];
+    assert!(tokens.iter().all(|&token| (token as usize) < tokenizer.n_vocab()), "{tokens:?}");
+
+    // A token too few in the output, or less scratch, is refused or makes no difference.
+    if let Some(short) = n.checked_sub(1) {
+        let mut short = vec![0; short];
+        let full = tokenizer.encode(text, options, &mut scratch, &mut short);
+        assert!(matches!(full, Err(TokenizerError::OutputFull { .. })), "{full:?}");
+    }
+    let less = scratch.len() * usize::from(bits) / 256;
+    let mut again = vec![Token::MAX; n];
+    if let Ok(n) = tokenizer.encode(text, options, &mut scratch[..less], &mut again) {
+        assert_eq!(&again[..n], tokens, "with {less} bytes of scratch");
+    }
+
+    let mut back = String::new();
+    let mut detokenizer = Detokenizer::mid_text();
+    for &token in tokens {
+        detokenizer.push(&tokenizer, token, bits & 4 != 0, |piece| back.push_str(piece));
+    }
+    detokenizer.finish(|piece| back.push_str(piece));
+    // U+2581 is how SentencePiece writes a space, and there is no telling them apart after.
+    let special = options.add_special || options.parse_special;
+    if complete && !special && !text.contains('\u{2581}') {
+        assert_eq!(back, text);
     }
 }
