@@ -98,9 +98,12 @@ fn one(cx: &Context, dir: &Path, target_dir: &Path, name: &str, seconds: u32) ->
     std::fs::create_dir_all(&corpus)
         .with_context(|| format!("cannot make {}", corpus.display()))?;
     let mut cmd = fuzz(cx).arg("run").arg("--target-dir").arg(target_dir).arg(name).arg(&corpus);
-    let seeds = dir.join("seeds").join(name);
-    if seeds.is_dir() {
-        cmd = cmd.arg(&seeds);
+    // The files of the parser's tests are seeds of every target; what is more is the target's own.
+    let gguf = cx.root().join("fixtures/gguf");
+    for seeds in [dir.join("seeds").join(name), gguf.join("valid"), gguf.join("invalid")] {
+        if seeds.is_dir() {
+            cmd = cmd.arg(&seeds);
+        }
     }
     cmd = cmd
         .arg("--")
