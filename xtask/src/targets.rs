@@ -162,7 +162,12 @@ pub(crate) fn qemu(cx: &Context, options: &QemuOptions) -> Result<Ran> {
             "core's tests on aarch64: aarch64-linux-gnu-gcc, which links them, is missing",
         ));
     }
-    let runner = format!("{qemu} -cpu {} -L /usr/aarch64-linux-gnu", options.cpu);
+    // Where Debian's own arm64 libc is installed too, the loader from -L would take that library,
+    // of another build than itself, and the first thread would hang: so name the one it goes with.
+    let runner = format!(
+        "{qemu} -cpu {} -L /usr/aarch64-linux-gnu -E LD_LIBRARY_PATH=/usr/aarch64-linux-gnu/lib",
+        options.cpu
+    );
     let cmd = compiler
         .cargo(cx, "test", AARCH64_LINUX)
         .args(["--lib", "--tests", "--features", TEST_FEATURES])
