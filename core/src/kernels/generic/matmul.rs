@@ -169,6 +169,11 @@ impl<B: FloatBlock> Dot for Floats<B> {
                 *lane = fma(w.get(), x, *lane);
             }
         }
-        lanes.map(fold_lanes)
+        // A loop rather than `map`, which is not inlined into a function with more CPU features.
+        let mut sums = [0.0; N];
+        for (sum, lanes) in sums.iter_mut().zip(lanes) {
+            *sum = fold_lanes(lanes);
+        }
+        sums
     }
 }
