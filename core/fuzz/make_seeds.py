@@ -1,28 +1,47 @@
-"""Makes seeds/dequantize: two random blocks of each format behind the byte that selects it.
+"""Makes seeds/dequantize and seeds/tokenizer.
 
     pip install gguf==0.19.0 numpy
     python core/fuzz/make_seeds.py
 
-The blocks are those of fixtures/gguf/valid/every_format.gguf; the first byte is the format's place
-in `GgmlType::ALL`.
+dequantize: the blocks of fixtures/gguf/valid/every_format.gguf, each format's behind its place in
+`GgmlType::ALL`. tokenizer: short texts for each of the six vocabularies of the target, behind the
+byte that selects vocabulary and options. What fuzzing finds is added beside these by hand.
 """
 
 from pathlib import Path
 
 import gguf
 
-HERE = Path(__file__).parent
+SEEDS = Path(__file__).parent / "seeds"
+FIXTURES = Path(__file__).parent / "../../fixtures/gguf/valid"
 ORDER = ["F32", "F16", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "Q2_K", "Q3_K", "Q4_K", "Q5_K",
          "Q6_K", "IQ4_NL", "IQ4_XS", "BF16", "MXFP4"]
+TEXTS = {
+    "english": "A small computer that isn't big; it's 5 W, $1,234.56 (approx.).\n\n  In\tdented ",
+    "code": "fn main() {\n    let x = vec![1, 2, 3]; // é\n\tprintln!(\"{:?}\", x[0]);\r\n}\n",
+    "scripts": "Привет مرحبا 你好世界 こんにちは 한국어 ภาษา नमस्ते ελληνικά",
+    "emoji": "\U0001f469\u200d\U0001f469\u200d\U0001f466 \U0001f3f4\u200d\u2620\ufe0f "
+             "\U0001f1e9\U0001f1ea e\u0301\u0302\u0303 \u2581\u2581",
+    "spaces": "  \n \n\n\t\t   a  b   \u00a0\u3000\u2028 \r\r\n",
+    "specials": "<|im_start|>user\nhi<|im_end|><|im_<bos><start_of_turn><0x41><|endoftext|",
+    "digits": "1 12 123 1234 12345 \u0661\u0662\u0663 \u00b2\u00bd 1e-5 0x1F",
+    "contractions": "I'm you'RE we'Ve 'tis 'S \u2019s don't'll",
+    "letters": "a" * 300,
+}
 
 
 def main():
-    out = HERE / "seeds" / "dequantize"
-    out.mkdir(parents=True, exist_ok=True)
-    reader = gguf.GGUFReader(HERE / "../../fixtures/gguf/valid/every_format.gguf")
-    for tensor in reader.tensors:
+    for name in ("dequantize", "tokenizer"):
+        (SEEDS / name).mkdir(parents=True, exist_ok=True)
+    for tensor in gguf.GGUFReader(FIXTURES / "every_format.gguf").tensors:
         first = bytes([ORDER.index(tensor.name)])
-        (out / tensor.name).write_bytes(first + tensor.data.tobytes())
+        (SEEDS / "dequantize" / tensor.name).write_bytes(first + tensor.data.tobytes())
+    for i, (name, text) in enumerate(TEXTS.items()):
+        for vocabulary in range(6):
+            first = bytes([vocabulary << 3 | (i + vocabulary) % 8])
+            (SEEDS / "tokenizer" / f"{name}_{vocabulary}").write_bytes(first + text.encode())
+    bad = b"\x03ab\xff\xfe\xc3(\xe2\x98\xf0\x9f\x92 \xed\xa0\x80end"
+    (SEEDS / "tokenizer" / "not_utf8").write_bytes(bad)
 
 
 if __name__ == "__main__":
