@@ -9,14 +9,18 @@ use std::path::Path;
 /// Options of `cargo xtask setup`.
 #[derive(clap::Args)]
 pub(crate) struct Options {
+    /// Jobs whose tools to get; those of every job of `ci` when none is named
+    jobs: Vec<String>,
     /// Only say what is missing and what would be done
     #[arg(long)]
     dry_run: bool,
 }
 
-/// A tool, whether it is there, and the ways to get it, the preferred one first.
+/// A tool, the jobs that need it, whether it is there, and the ways to get it, the preferred one
+/// first.
 struct Tool {
     name: String,
+    jobs: &'static [&'static str],
     present: Box<dyn Fn() -> bool>,
     ways: Vec<Way>,
 }
@@ -33,12 +37,17 @@ enum Way {
 }
 
 impl Tool {
-    fn new(name: &str, present: impl Fn() -> bool + 'static, ways: Vec<Way>) -> Self {
-        Tool { name: name.to_owned(), present: Box::new(present), ways }
+    fn new(
+        name: &str,
+        jobs: &'static [&'static str],
+        present: impl Fn() -> bool + 'static,
+        ways: impl Into<Vec<Way>>,
+    ) -> Self {
+        Tool { name: name.to_owned(), jobs, present: Box::new(present), ways: ways.into() }
     }
 
-    fn program(name: &'static str, packages: &'static [&'static str]) -> Self {
-        Tool::new(name, move || on_path(name), vec![Way::Debian(packages)])
+    fn missing(&self) -> bool {
+        !(self.present)()
     }
 }
 
@@ -66,70 +75,80 @@ impl Way {
 
 /// Everything that a job of `cargo xtask ci` may need beyond the default toolchain.
 fn tools() -> Vec<Tool> {
+    let has = |cmd: Cmd| move || cmd.succeeds();
     let mut tools = vec![
         Tool::new(
             "pip, which fetches the models",
+            &["models", "test", "asan", "no-std"],
             || {
                 ["python3", "python"]
                     .iter()
                     .any(|p| Cmd::new(p).args(["-m", "pip", "--version"]).succeeds())
             },
-            vec![Way::Debian(&["python3-pip"])],
+            [Way::Debian(&["python3-pip"])],
         ),
         Tool::new(
             "rustfmt",
-            || Cmd::cargo().args(["fmt", "--version"]).succeeds(),
-            vec![Way::rustup("component add rustfmt")],
+            &["fmt"],
+            has(Cmd::cargo().args(["fmt", "--version"])),
+            [Way::rustup("component add rustfmt")],
         ),
         Tool::new(
             "clippy",
-            || Cmd::cargo().args(["clippy", "--version"]).succeeds(),
-            vec![Way::rustup("component add clippy")],
+            &["clippy"],
+            has(Cmd::cargo().args(["clippy", "--version"])),
+            [Way::rustup("component add clippy")],
         ),
     ];
     for target in TARGETS {
-        let packages: &[&str] = if *target == AARCH64_LINUX {
-            &["rustc-web", "libstd-rust-web-dev:arm64"]
-        } else {
-            &["rustc-web", "rust-web-src", "lld"]
+        let (jobs, packages): (&[_], &[_]) = match *target {
+            AARCH64_LINUX => (&["cross", "qemu"], &["rustc-web", "libstd-rust-web-dev:arm64"]),
+            _ => (&["cross"], &["rustc-web", "rust-web-src", "lld"]),
         };
-        let rustup = Way::rustup(&format!("target add {target}"));
-        let present = || Compiler::find(target).is_some();
         tools.push(Tool::new(
             &format!("a compiler for {target}"),
-            present,
-            vec![rustup, Way::Debian(packages)],
+            jobs,
+            || Compiler::find(target).is_some(),
+            [Way::rustup(&format!("target add {target}")), Way::Debian(packages)],
         ));
     }
     if !cfg!(target_arch = "aarch64") {
-        tools.push(Tool::program(
-            "aarch64-linux-gnu-gcc",
-            &["gcc-aarch64-linux-gnu", "libc6-dev-arm64-cross"],
+        tools.push(Tool::new(
+            "a linker for aarch64",
+            &["qemu"],
+            || on_path("aarch64-linux-gnu-gcc"),
+            [Way::Debian(&["gcc-aarch64-linux-gnu", "libc6-dev-arm64-cross"])],
         ));
     }
-    tools.push(Tool::new(
-        "qemu-aarch64",
-        || on_path("qemu-aarch64") || on_path("qemu-aarch64-static"),
-        vec![Way::Debian(&["qemu-user"])],
-    ));
-    tools.push(Tool::program("valgrind", &["valgrind"]));
-    // cargo-fuzz builds libFuzzer, which is C++.
-    tools.push(Tool::program("c++", &["g++"]));
-    tools.push(Tool::new(
-        "a nightly toolchain",
-        has_nightly,
-        vec![Way::rustup("toolchain install nightly --profile minimal")],
-    ));
-    tools.push(Tool::new(
-        "Miri",
-        || has_nightly() && Cmd::cargo().args(["+nightly", "miri", "--version"]).succeeds(),
-        vec![Way::rustup("component add --toolchain nightly miri rust-src")],
-    ));
-    tools.push(Tool::new(
-        "cargo-fuzz",
-        || Cmd::cargo().args(["fuzz", "--version"]).succeeds(),
-        vec![Way::Cargo("cargo-fuzz")],
-    ));
+    tools.extend([
+        Tool::new(
+            "qemu-aarch64",
+            &["qemu"],
+            || on_path("qemu-aarch64") || on_path("qemu-aarch64-static"),
+            [Way::Debian(&["qemu-user"])],
+        ),
+        Tool::new("valgrind", &["valgrind"], || on_path("valgrind"), [Way::Debian(&["valgrind"])]),
+        Tool::new(
+            "a nightly toolchain",
+            &["asan", "fuzz", "miri"],
+            has_nightly,
+            [Way::rustup("toolchain install nightly --profile minimal")],
+        ),
+        Tool::new(
+            "Miri",
+            &["miri"],
+            || has_nightly() && Cmd::cargo().args(["+nightly", "miri", "--version"]).succeeds(),
+            [Way::rustup("component add --toolchain nightly miri rust-src")],
+        ),
+        // cargo-fuzz builds libFuzzer, which is C++.
+        Tool::new("a C++ compiler", &["fuzz"], || on_path("c++"), [Way::Debian(&["g++"])]),
+        Tool::new(
+            "cargo-fuzz",
+            &["fuzz"],
+            has(Cmd::cargo().args(["fuzz", "--version"])),
+            [Way::Cargo("cargo-fuzz")],
+        ),
+    ]);
     tools
 }
 
@@ -139,7 +158,12 @@ fn tools() -> Vec<Tool> {
 /// When the workspace's own state is unreadable; a tool that cannot be had is listed instead, and
 /// the job that needs it says `not run`.
 pub(crate) fn run(cx: &Context, options: &Options) -> Result<()> {
-    let mut missing: Vec<Tool> = tools().into_iter().filter(|tool| !(tool.present)()).collect();
+    let wanted = |tool: &Tool| {
+        options.jobs.is_empty()
+            || tool.jobs.iter().any(|job| options.jobs.iter().any(|name| name == job))
+    };
+    let mut missing: Vec<Tool> =
+        tools().into_iter().filter(|tool| wanted(tool) && tool.missing()).collect();
     if missing.is_empty() {
         println!("setup: every tool is there");
         return Ok(());
@@ -163,9 +187,9 @@ pub(crate) fn run(cx: &Context, options: &Options) -> Result<()> {
             }
         }
     }
-    missing.retain(|tool| !(tool.present)());
+    missing.retain(Tool::missing);
     debian(&missing);
-    missing.retain(|tool| !(tool.present)());
+    missing.retain(Tool::missing);
     for tool in &missing {
         for way in &tool.ways {
             if let Way::Cargo(name) = way {
@@ -173,7 +197,7 @@ pub(crate) fn run(cx: &Context, options: &Options) -> Result<()> {
             }
         }
     }
-    missing.retain(|tool| !(tool.present)());
+    missing.retain(Tool::missing);
 
     for tool in &missing {
         cx.not_run(format!("what needs {}: setup could not get it", tool.name));
@@ -209,20 +233,22 @@ fn debian(missing: &[Tool]) {
         return;
     }
     let is_root = Cmd::new("id").arg("-u").capture().is_ok_and(|out| out.stdout.trim() == "0");
-    if !is_root {
-        println!("setup: not root, so as root: apt-get install {}", all.join(" "));
+    let sudo = !is_root && Cmd::new("sudo").args(["--non-interactive", "true"]).succeeds();
+    if !is_root && !sudo {
+        println!("setup: neither root nor sudo; as root: apt-get install {}", all.join(" "));
         return;
     }
+    let as_root =
+        |program: &str| if sudo { Cmd::new("sudo").arg(program) } else { Cmd::new(program) };
     let install = |packages: &[&str]| {
-        let cmd = Cmd::new("apt-get")
-            .args(["install", "--yes", "--no-install-recommends"])
-            .args(packages);
+        let cmd =
+            as_root("apt-get").args(["install", "--yes", "--no-install-recommends"]).args(packages);
         attempt(&cmd.env("DEBIAN_FRONTEND", "noninteractive"))
     };
     if all.iter().any(|package| package.ends_with(":arm64")) {
-        attempt(&Cmd::new("dpkg").args(["--add-architecture", "arm64"]));
+        attempt(&as_root("dpkg").args(["--add-architecture", "arm64"]));
     }
-    attempt(&Cmd::new("apt-get").args(["update", "--quiet"]));
+    attempt(&as_root("apt-get").args(["update", "--quiet"]));
     if !install(&all) {
         for packages in sets {
             install(packages);
