@@ -23,21 +23,28 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("quant", &["half", "math"]),
     // 2: rows of blocks, and arithmetic on them
     ("tensor", &["quant", "half"]),
-    ("kernels", &["quant", "half", "math", "rng"]),
+    ("kernels", &["tensor", "quant", "par", "half", "math", "rng"]),
     // 3: the file; operations on slices
     ("gguf", &["tensor", "quant", "half"]),
-    ("ops", &["kernels", "tensor", "quant", "par", "math", "half", "arena"]),
+    ("cache", &["kernels", "par", "arena", "half"]),
+    ("ops", &["cache", "kernels", "tensor", "quant", "par", "arena", "math", "half"]),
     // 4: text to tokens; weights and their description
     ("tokenizer", &["gguf", "arena", "half", "math"]),
     (
         "model",
-        &["gguf", "ops", "tensor", "quant", "kernels", "par", "arena", "math", "half", "rng"],
+        &[
+            "gguf", "ops", "cache", "kernels", "tensor", "quant", "par", "arena", "math", "half",
+            "rng",
+        ],
     ),
     // 5: what a caller holds
     ("sampler", &["math", "rng"]),
     (
         "engine",
-        &["model", "sampler", "ops", "kernels", "tensor", "quant", "par", "arena", "math", "half"],
+        &[
+            "sampler", "model", "ops", "cache", "kernels", "tensor", "quant", "par", "arena",
+            "math", "half",
+        ],
     ),
     // the normative text, as a page of documentation
     ("numerics", &[]),
