@@ -27,8 +27,6 @@ pub enum ModelError {
     Unsupported(&'static str, Name),
     /// A required tensor is missing: its name without the layer, and the layer if it has one.
     MissingTensor(&'static str, Option<u32>),
-    /// A tensor appears twice.
-    DuplicateTensor(Name),
     /// A tensor that this family has no place for.
     UnexpectedTensor(Name),
     /// A tensor has another shape: name, expected columns and rows, found columns and rows.
@@ -75,7 +73,6 @@ impl fmt::Display for ModelError {
                 write!(f, "tensor blk.{layer}.{name} is missing")
             }
             Self::MissingTensor(name, None) => write!(f, "tensor {name} is missing"),
-            Self::DuplicateTensor(name) => write!(f, "tensor {name} appears twice"),
             Self::UnexpectedTensor(name) => {
                 write!(f, "tensor {name} has no place in this model family")
             }

@@ -37,7 +37,7 @@ impl<'m> Model<'m> {
     ///
     /// # Errors
     /// [`ModelError`] if the family is unknown, a key or a tensor is missing, of another type or
-    /// shape, appears twice, or is not understood.
+    /// shape, or is not understood.
     pub fn new(gguf: &Gguf<'m>) -> Result<Self, ModelError> {
         let keys = Keys::new(gguf)?;
         let mut config = keys.config()?;
@@ -126,37 +126,30 @@ impl<'m> Model<'m> {
         }
     }
 
-    /// Every layer has each tensor of its family exactly once, in the right shape, and nothing
-    /// else is in the file.
+    /// Every layer has each tensor of its family, in the right shape, and nothing else is in the
+    /// file. Names are unique in a parsed file, and so are the places they mean.
     fn check_layers(&self, family: &Family) -> Result<(), ModelError> {
         let mut seen = [[0u64; MAX_LAYERS / 64]; N_SLOTS];
-        let mut globals = 0u64;
         for tensor in self.gguf.tensors() {
-            let place = Place::of(tensor.name);
-            let again = match place {
+            match Place::of(tensor.name) {
                 Place::Layer(layer, slot) if layer < self.config.n_layer => {
                     self.check_tensor(family, slot, &tensor)?;
-                    let word =
-                        seen.get_mut(slot as usize).and_then(|bits| bits.get_mut(layer / 64));
-                    word.is_some_and(|word| set_bit(word, layer % 64))
+                    let bits = seen.get_mut(slot as usize);
+                    if let Some(word) = bits.and_then(|bits| bits.get_mut(layer / 64)) {
+                        *word |= 1 << (layer % 64);
+                    }
                 }
                 Place::Layer(..) | Place::Unknown => {
                     return Err(ModelError::UnexpectedTensor(Name::new(tensor.name)));
                 }
-                Place::TokenEmbd => set_bit(&mut globals, 0),
-                Place::OutputNorm => set_bit(&mut globals, 1),
-                Place::Output => set_bit(&mut globals, 2),
-                Place::RopeFreqs => set_bit(&mut globals, 3),
-            };
-            if again {
-                return Err(ModelError::DuplicateTensor(Name::new(tensor.name)));
+                Place::TokenEmbd | Place::OutputNorm | Place::Output | Place::RopeFreqs => {}
             }
         }
         for &slot in COMMON_SLOTS.iter().chain(family.required) {
             let bits = seen.get(slot as usize).map_or(&[][..], |bits| &bits[..]);
-            let present =
-                |layer: usize| bits.get(layer / 64).is_some_and(|w| w >> (layer % 64) & 1 == 1);
-            if let Some(layer) = (0..self.config.n_layer).find(|&layer| !present(layer)) {
+            let word = |layer: usize| bits.get(layer / 64).copied().unwrap_or(0);
+            let missing = |&layer: &usize| word(layer) >> (layer % 64) & 1 == 0;
+            if let Some(layer) = (0..self.config.n_layer).find(missing) {
                 return Err(ModelError::MissingTensor(slot.name(), Some(layer as u32)));
             }
         }
@@ -174,12 +167,4 @@ impl<'m> Model<'m> {
         }
         check_shape(tensor, slot.shape(&self.config), slot.is_vector())
     }
-}
-
-/// Sets a bit and returns whether it was set before.
-const fn set_bit(word: &mut u64, bit: usize) -> bool {
-    let mask = 1 << bit;
-    let was = *word & mask != 0;
-    *word |= mask;
-    was
 }
