@@ -1,0 +1,325 @@
+//! Every kernel of every set that this CPU runs, bit for bit against the numerics text.
+//!
+//! Shapes run over all lengths around the vector and tile sizes; slices start at odd places;
+//! inputs hold zeros, subnormals, the largest floats, infinities and NaN; outputs are filled with
+//! a NaN that no kernel writes, and must keep it wherever nothing was to be written.
+
+mod definition;
+
+use bantam_core::half::{f16_to_f32, f32_to_f16};
+use bantam_core::kernels::{Acts, Attend, CacheRef, KernelSet, Product, RopePairs};
+use bantam_core::par::Serial;
+use bantam_core::quant::{Activation, GgmlType};
+use bantam_core::rng::Rng;
+use bantam_core::tensor::TensorView;
+use definition::{Attention, Row};
+use proptest::prelude::*;
+
+/// What outputs hold before a kernel runs.
+const UNTOUCHED: f32 = f32::from_bits(0xFFF5_5555);
+
+/// Random inputs of a kind: how often a value is an odd one.
+struct Source {
+    rng: Rng,
+    odd: u64,
+}
+
+impl Source {
+    /// Of four sources one has tame values only, one odd ones throughout.
+    fn new(seed: u64) -> Self {
+        let odd = [0, 1, 16, 128][seed as usize % 4];
+        Source { rng: Rng::new(seed), odd }
+    }
+
+    fn below(&mut self, n: u64) -> u64 {
+        self.rng.next_u64() % n
+    }
+
+    fn is_odd(&mut self) -> bool {
+        self.below(128) < self.odd
+    }
+
+    fn float(&mut self) -> f32 {
+        const ODD: [f32; 14] = [
+            0.0,
+            -0.0,
+            f32::from_bits(1),
+            f32::from_bits(0x807F_FFFF),
+            f32::MIN_POSITIVE,
+            f32::MAX,
+            f32::MIN,
+            f32::INFINITY,
+            f32::NEG_INFINITY,
+            f32::NAN,
+            f32::from_bits(0xFFC0_1234),
+            127.5,
+            -1e30,
+            1e-30,
+        ];
+        if self.is_odd() {
+            return ODD[self.below(ODD.len() as u64) as usize];
+        }
+        let x = (self.rng.next_f32() - 0.5) * 8.0;
+        match self.below(16) {
+            0 => x * 1e-3,
+            1 => x * 1e2,
+            _ => x,
+        }
+    }
+
+    fn floats(&mut self, n: usize) -> Vec<f32> {
+        (0..n).map(|_| self.float()).collect()
+    }
+
+    /// Weight blocks: random bytes, or all the same; f16 fields of moderate size, or any.
+    fn blocks(&mut self, ty: GgmlType, n: usize) -> Vec<u8> {
+        let halves: &[usize] = match ty {
+            GgmlType::Q4_0 | GgmlType::Q5_0 | GgmlType::Q8_0 => &[0],
+            GgmlType::IQ4_NL | GgmlType::IQ4_XS => &[0],
+            GgmlType::Q4_1 | GgmlType::Q5_1 | GgmlType::Q4_K | GgmlType::Q5_K => &[0, 2],
+            GgmlType::Q2_K => &[80, 82],
+            GgmlType::Q3_K => &[108],
+            GgmlType::Q6_K => &[208],
+            GgmlType::MXFP4 => &[],
+            GgmlType::F32 => return self.floats(n).iter().flat_map(|x| x.to_le_bytes()).collect(),
+            GgmlType::F16 | GgmlType::BF16 => {
+                return (0..n)
+                    .flat_map(|_| {
+                        let x = self.float();
+                        let half = f32_to_f16(x);
+                        if ty == GgmlType::F16 { half } else { (x.to_bits() >> 16) as u16 }
+                            .to_le_bytes()
+                    })
+                    .collect();
+            }
+        };
+        let mut out = vec![0; n * ty.block_bytes()];
+        for block in out.chunks_mut(ty.block_bytes()) {
+            match self.below(8) {
+                // −128 in Q8_0 and in the sub-scales of Q6_K; all bits; none.
+                0 => block.fill([0x80, 0xFF, 0][self.below(3) as usize]),
+                _ => block.fill_with(|| self.rng.next_u64() as u8),
+            }
+            for &at in halves {
+                let half = f32_to_f16(self.float() * 0.01);
+                if !self.is_odd() {
+                    block[at..at + 2].copy_from_slice(&half.to_le_bytes());
+                }
+            }
+            if ty == GgmlType::MXFP4 && !self.is_odd() {
+                block[0] = 120 + self.below(10) as u8;
+            }
+        }
+        out
+    }
+}
+
+/// The same values, starting `offset` elements into an allocation.
+fn shifted<T: Copy + Default>(values: &[T], offset: usize) -> Vec<T> {
+    let mut out = vec![T::default(); offset];
+    out.extend_from_slice(values);
+    out
+}
+
+#[track_caller]
+fn assert_bits(got: &[f32], want: &[f32], what: &str) {
+    assert_eq!(got.len(), want.len(), "{what}");
+    for (i, (got, want)) in got.iter().zip(want).enumerate() {
+        assert!(
+            got.to_bits() == want.to_bits(),
+            "{what} [{i}]: got {got:e} ({:#010x}), expected {want:e} ({:#010x})",
+            got.to_bits(),
+            want.to_bits(),
+        );
+    }
+}
+
+/// Runs `call` on a copy of `x` that lies `offset` into an allocation, for every set.
+fn each_in_place(
+    x: &[f32],
+    offset: usize,
+    want: &[f32],
+    what: &str,
+    call: impl Fn(KernelSet, &mut [f32]),
+) {
+    for set in KernelSet::available() {
+        let mut got = shifted(x, offset);
+        call(set, &mut got[offset..]);
+        assert_bits(&got[offset..], want, &format!("{} {what}", set.name()));
+    }
+}
+
+fn bytes_of(x: &[f32]) -> Vec<u8> {
+    x.iter().flat_map(|x| x.to_le_bytes()).collect()
+}
+
+#[test]
+fn the_sets_compared_here() {
+    for set in KernelSet::available() {
+        eprintln!("parity runs {}", set.name());
+    }
+    // Where the standard library detects CPUs, this test must not compare scalar with itself.
+    #[cfg(all(target_arch = "x86_64", feature = "std"))]
+    if std::is_x86_feature_detected!("avx2")
+        && std::is_x86_feature_detected!("fma")
+        && std::is_x86_feature_detected!("f16c")
+    {
+        assert!(KernelSet::by_name("x86_64/avx2").is_some());
+    }
+}
+
+proptest! {
+    #[test]
+    fn quantized_activations(seed: u64, n in 0usize..1100, offset in 0usize..4, exponent in -140i32..120) {
+        let mut source = Source::new(seed);
+        let mut x = source.floats(n + offset);
+        x.iter_mut().for_each(|x| *x *= 2f32.powi(exponent / 2) * 2f32.powi(exponent - exponent / 2));
+        for group in [32, 256] {
+            let x = &x[offset..];
+            let (want_q, want_d, want_sums) = definition::quantize(x, group);
+            for set in KernelSet::available() {
+                let mut q = vec![77i8; n + offset];
+                let mut d = vec![UNTOUCHED; n / group + 1];
+                let mut sums = vec![7777i16; n / 16 + 1];
+                match group {
+                    32 => set.quantize_q8x32(x, &mut q[offset..], &mut d, &mut sums),
+                    _ => set.quantize_q8x256(x, &mut q[offset..], &mut d, &mut sums),
+                }
+                let (q, rest) = q[offset..].split_at(want_q.len());
+                prop_assert_eq!(q, &want_q, "{} {}", set.name(), group);
+                prop_assert!(rest.iter().all(|&q| q == 77));
+                assert_bits(&d[..want_d.len()], &want_d, set.name());
+                prop_assert_eq!(d[want_d.len()].to_bits(), UNTOUCHED.to_bits());
+                prop_assert_eq!(&sums[..want_sums.len()], &want_sums);
+                prop_assert!(sums[want_sums.len()..].iter().all(|&sum| sum == 7777));
+            }
+        }
+    }
+
+    /// All formats, odd and even numbers of tokens on both sides of every tile size.
+    #[test]
+    fn matrix_products(seed: u64, rows in 1usize..5, tokens in 1usize..20, blocks in 1usize..5, tail in 0usize..40, offset in 0usize..4) {
+        let mut source = Source::new(seed);
+        for ty in GgmlType::ALL {
+            let cols = match ty.block_elems() {
+                1 => blocks * 16 + tail,
+                elems => blocks * elems,
+            };
+            let bytes = source.blocks(ty, rows * cols / ty.block_elems());
+            let bytes = shifted(&bytes, offset);
+            let bytes = &bytes[offset..];
+            let weights = TensorView::new(ty, cols, rows, bytes).unwrap();
+            let x: Vec<Row> = (0..tokens).map(|_| {
+                let mut row = definition::activations(ty, source.floats(cols));
+                // Scales that no sane activations have.
+                for d in &mut row.d {
+                    if source.is_odd() {
+                        *d = source.float();
+                    }
+                }
+                row
+            }).collect();
+
+            let stride = rows + offset;
+            let mut want = vec![UNTOUCHED; tokens * stride];
+            for (t, x) in x.iter().enumerate() {
+                for r in 0..rows {
+                    want[t * stride + r] = definition::dot(ty, weights.row(r).unwrap(), x);
+                }
+            }
+
+            let floats = shifted(&x.iter().flat_map(|x| x.floats.clone()).collect::<Vec<_>>(), offset);
+            let q = shifted(&x.iter().flat_map(|x| x.q.clone()).collect::<Vec<_>>(), offset);
+            let d: Vec<f32> = x.iter().flat_map(|x| x.d.clone()).collect();
+            let sums: Vec<i16> = x.iter().flat_map(|x| x.sums.clone()).collect();
+            let acts = match ty.activation() {
+                Activation::F32 => Acts::floats(&floats[offset..], tokens, cols),
+                kind => Acts::quantized(kind, &q[offset..], &d, &sums, tokens, cols),
+            }.unwrap();
+            for set in KernelSet::available() {
+                let mut got = vec![UNTOUCHED; tokens * stride];
+                set.matmul(&Serial, acts, &mut [Product::with_stride(weights, &mut got, stride)]);
+                assert_bits(&got, &want, &format!("{} {ty} {rows} × {cols}, {tokens} tokens", set.name()));
+            }
+        }
+    }
+
+    #[test]
+    fn norms(seed: u64, n in 1usize..80, offset in 0usize..4) {
+        let mut source = Source::new(seed);
+        let (x, w) = (source.floats(n), source.floats(n));
+        let bytes = shifted(&bytes_of(&w), offset);
+        let want = definition::rms_norm(&x, &w, 1e-5);
+        each_in_place(&x, offset, &want, "rms_norm_in_place", |set, x| set.rms_norm_in_place(x, &bytes[offset..], 1e-5));
+        let input = shifted(&x, offset);
+        each_in_place(&vec![UNTOUCHED; n], 0, &want, "rms_norm", |set, out| set.rms_norm(&input[offset..], &bytes[offset..], 1e-5, out));
+    }
+
+    #[test]
+    fn rotations(seed: u64, half in 1usize..40, rest in 0usize..9, offset in 0usize..4) {
+        let mut source = Source::new(seed);
+        let (x, cos, sin) = (source.floats(2 * half + rest), source.floats(half), source.floats(half));
+        for pairs in [RopePairs::Norm, RopePairs::NeoX] {
+            let want = definition::rope(pairs, &x, &cos, &sin);
+            each_in_place(&x, offset, &want, "rope", |set, x| set.rope(pairs, x, &cos, &sin));
+        }
+    }
+
+    #[test]
+    fn elementwise(seed: u64, n in 0usize..80, offset in 0usize..4) {
+        let mut source = Source::new(seed);
+        let (x, y, factor) = (source.floats(n), source.floats(n), source.float());
+        let cap = 1.0 + source.rng.next_f32() * 50.0;
+        let bytes = shifted(&bytes_of(&y), offset);
+        let by_factor = vec![factor; n];
+
+        let want = definition::map(definition::silu_mul, &x, &y);
+        each_in_place(&x, offset, &want, "silu_mul", |set, x| set.silu_mul(x, &y));
+        let want = definition::map(definition::gelu_mul, &x, &y);
+        each_in_place(&x, offset, &want, "gelu_mul", |set, x| set.gelu_mul(x, &y));
+        let want = definition::map(|x, y| x + y, &x, &y);
+        each_in_place(&x, offset, &want, "add", |set, x| set.add(x, &y));
+        each_in_place(&x, offset, &want, "add_bias", |set, x| set.add_bias(x, &bytes[offset..]));
+        let want = definition::map(|x, y| x * y, &x, &by_factor);
+        each_in_place(&x, offset, &want, "scale", |set, x| set.scale(x, factor));
+        let want = definition::map(|x, _| definition::soft_cap(x, cap), &x, &y);
+        each_in_place(&x, offset, &want, "soft_cap", |set, x| set.soft_cap(x, cap));
+
+        let want = definition::store_f16(&x);
+        for set in KernelSet::available() {
+            let mut got = vec![0x7DAA; n + offset];
+            set.store_f16(&x, &mut got[offset..]);
+            prop_assert_eq!(&got[offset..], &want, "{}", set.name());
+        }
+    }
+
+    /// Windows that begin and end anywhere, over up to four chunks.
+    #[test]
+    fn attention(seed: u64, head_dim in 1usize..70, first in 0usize..200, n in 1usize..80, offset in 0usize..4, capped: bool) {
+        let mut source = Source::new(seed);
+        let end = first + n;
+        // From scores where one position takes all to scores where every position counts.
+        let sharpness = [1.0, 0.1, 0.01][source.below(3) as usize];
+        let q: Vec<f32> = source.floats(head_dim).iter().map(|q| q * sharpness).collect();
+        let k = source.floats(end * head_dim);
+        let v = source.floats(end * head_dim);
+        let (k16, v16) = (definition::store_f16(&k), definition::store_f16(&v));
+        let (scale, soft_cap) = (0.125, capped.then_some(20.0));
+        let rows = |x: &[f32]| x.chunks(head_dim).map(<[f32]>::to_vec).collect();
+        let widened = |x: &[u16]| x.iter().map(|&x| f16_to_f32(x)).collect::<Vec<_>>();
+        let (k16_wide, v16_wide) = (widened(&k16), widened(&v16));
+        let (shifted_q, shifted_k, shifted_v) = (shifted(&q, offset), shifted(&k, offset), shifted(&v, offset));
+        let (shifted_k16, shifted_v16) = (shifted(&k16, offset), shifted(&v16, offset));
+        for (keys, values, k, v) in [
+            (CacheRef::F32(&shifted_k[offset..]), CacheRef::F32(&shifted_v[offset..]), rows(&k), rows(&v)),
+            (CacheRef::F16(&shifted_k16[offset..]), CacheRef::F16(&shifted_v16[offset..]), rows(&k16_wide), rows(&v16_wide)),
+        ] {
+            let want = definition::attend(&Attention { q: &q, k, v, first, end, scale, soft_cap });
+            for set in KernelSet::available() {
+                let mut out = vec![UNTOUCHED; head_dim + offset];
+                set.attend(&mut Attend { q: &shifted_q[offset..], keys, values, first, end, scale, soft_cap, out: &mut out[offset..] });
+                assert_bits(&out[offset..], &want, &format!("{} attend", set.name()));
+            }
+        }
+    }
+}
