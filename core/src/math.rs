@@ -3,6 +3,8 @@
 //! Everything here is branch-light and always inlined, so that a caller compiled for a wider
 //! instruction set turns loops over these functions into vector code with the same bits.
 
+#![allow(clippy::excessive_precision)] // constants keep the digits they were published with
+
 /// The NaN that kernels write in place of any NaN.
 pub const CANONICAL_NAN: f32 = f32::from_bits(0x7FC0_0000);
 

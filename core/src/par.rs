@@ -100,12 +100,14 @@ pub fn for_each_part<T: Send>(
 /// Calls `f(task, a, b, c)` for three slices cut into as many parts, of `lens` elements each.
 ///
 /// Parts without a counterpart in all three are left out.
-pub fn for_each_part3<A: Send, B: Send, C: Send>(
+pub fn for_each_part3<A: Send, B: Send, C: Send, F>(
     parallel: &dyn Parallel,
     (a, b, c): (&mut [A], &mut [B], &mut [C]),
     lens: [usize; 3],
-    f: &(dyn Fn(usize, &mut [A], &mut [B], &mut [C]) + Sync),
-) {
+    f: &F,
+) where
+    F: Fn(usize, &mut [A], &mut [B], &mut [C]) + Sync,
+{
     let [len_a, len_b, len_c] = lens.map(|len| len.max(1));
     let n = (a.len() / len_a).min(b.len() / len_b).min(c.len() / len_c);
     let (a, b, c) = (Shared::new(a), Shared::new(b), Shared::new(c));

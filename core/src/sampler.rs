@@ -78,8 +78,7 @@ impl Sampler {
             let token = token as Token;
             Candidate { token, weight: penalize(logit, o.repeat_penalty, recent.contains(&token)) }
         });
-        // NaN fails the comparison as well as zero and negatives do.
-        if !(o.temperature > 0.0) || scratch.is_empty() {
+        if o.temperature.is_nan() || o.temperature <= 0.0 || scratch.is_empty() {
             let first = Candidate { token: 0, weight: f32::NEG_INFINITY };
             return penalized.fold(first, |best, c| if before(&c, &best) { c } else { best }).token;
         }
@@ -175,7 +174,7 @@ fn sort(candidates: &mut [Candidate]) {
 
 /// The fewest of the sorted candidates whose share of `total` reaches `p`; at least one.
 fn keep_nucleus(kept: &mut [Candidate], p: f32, total: f32) -> &mut [Candidate] {
-    if !(p < 1.0) {
+    if p.is_nan() || p >= 1.0 {
         return kept;
     }
     let mut sum = 0.0;

@@ -34,7 +34,7 @@ impl<'a> Acts<'a> {
         n_cols: usize,
     ) -> Option<Self> {
         let group = kind.group()?;
-        if n_cols % group != 0 {
+        if !n_cols.is_multiple_of(group) {
             return None;
         }
         let n = n_rows.checked_mul(n_cols)?;

@@ -21,12 +21,15 @@ pub use matmul::Product;
 
 use core::fmt;
 
+/// Floats to integers, scales and sums.
+type Quantize = unsafe fn(&[f32], &mut [i8], &mut [f32], &mut [i16]);
+
 /// The functions of one set. All are unsafe to call unless the CPU has the set's features.
 struct Table {
     name: &'static str,
     is_available: fn() -> bool,
-    quantize_q8x32: unsafe fn(&[f32], &mut [i8], &mut [f32], &mut [i16]),
-    quantize_q8x256: unsafe fn(&[f32], &mut [i8], &mut [f32], &mut [i16]),
+    quantize_q8x32: Quantize,
+    quantize_q8x256: Quantize,
     matmul_rows: unsafe fn(&MatmulRows<'_>),
     rms_norm: unsafe fn(&[f32], &[u8], f32, &mut [f32]),
     rms_norm_in_place: unsafe fn(&mut [f32], &[u8], f32),
