@@ -49,8 +49,8 @@ pub use value::{Array, Elements, StrIter, Value, ValueType};
 
 /// The most metadata entries a file may have; models have 20 to 60.
 pub const MAX_METADATA: usize = 256;
-/// The most tensors a file may have; the largest models have under 2,000.
-pub const MAX_TENSORS: usize = 8192;
+/// The most tensors a file may have; the largest models have about 2,000.
+pub const MAX_TENSORS: usize = 4096;
 /// The longest metadata key, in bytes; the format's own limit.
 pub const MAX_KEY_BYTES: usize = 65_535;
 /// The longest tensor name, in bytes; the format's own limit.
