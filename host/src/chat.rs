@@ -108,6 +108,11 @@ impl ChatTemplate {
         Ok(Self { environment, bos: bos.into(), eos: eos.into() })
     }
 
+    /// The text of the beginning-of-text token.
+    pub fn bos(&self) -> &str {
+        &self.bos
+    }
+
     /// Returns the text of the whole conversation, ending where the model's answer begins.
     ///
     /// # Errors

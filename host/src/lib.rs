@@ -6,9 +6,12 @@
 #![deny(unsafe_code)]
 
 pub mod chat;
+pub mod cli;
 pub mod cpu;
 pub mod error;
+pub mod generate;
 pub mod interrupt;
+pub mod load;
 pub mod memory;
 #[allow(unsafe_code)] // Maps files and handles the signal that a vanished page raises.
 pub mod model_file;

@@ -1,3 +1,7 @@
-//! The `bantam` command.
+//! The `bantam` command: arguments, one command, an exit code.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    bantam::cli::main()
+}

@@ -90,6 +90,11 @@ impl NpyWriter {
         Ok(())
     }
 
+    /// Whether all rows have been written.
+    pub fn is_whole(&self) -> bool {
+        self.written == self.n_rows
+    }
+
     fn misfit(&self, n_values: usize) -> Error {
         Error::Engine(format!(
             "{}: {n_values} values after row {} of an array of {} × {}",
