@@ -72,6 +72,10 @@ impl<'b> Arena<'b> {
     /// # Errors
     /// [`ArenaError`] if the memory left is too small; nothing is taken then.
     pub fn take<T: Plain>(&mut self, n: usize) -> Result<&'b mut [T], ArenaError> {
+        if n == 0 {
+            // Memory too small to reach ALIGN leaves nothing, at an address that is no multiple.
+            return Ok(&mut []);
+        }
         let bytes = self.cut::<T>(n)?;
         bytes.fill(0);
         // SAFETY: `cut` returns `bytes_for::<T>(n) >= n * size_of::<T>()` bytes at a multiple of
@@ -88,7 +92,10 @@ impl<'b> Arena<'b> {
         n: usize,
         mut init: impl FnMut(usize) -> T,
     ) -> Result<&'b mut [T], ArenaError> {
-        const { assert!(align_of::<T>() <= ALIGN) };
+        const { assert!(align_of::<T>() <= ALIGN && size_of::<T>() > 0) };
+        if n == 0 {
+            return Ok(&mut []);
+        }
         let start = self.cut::<T>(n)?.as_mut_ptr().cast::<T>();
         for i in 0..n {
             // SAFETY: `i < n` and `cut` gave room for `n` values of T at a multiple of ALIGN.
@@ -163,5 +170,12 @@ mod tests {
         assert!(arena.take::<u64>(usize::MAX).is_err());
         assert!(arena.take_with::<u64>(usize::MAX / 8, |_| 0).is_err());
         assert_eq!(arena.take::<u8>(0).unwrap(), &[] as &[u8]);
+        // Too small to reach the first multiple of ALIGN: nothing is still a valid slice.
+        for given in 0..64 {
+            let mut arena = Arena::new(&mut memory.0[1..1 + given]);
+            assert!(arena.take::<u64>(0).unwrap().is_empty());
+            assert!(arena.take_with::<u64>(0, |_| 0).unwrap().is_empty());
+            assert!(arena.take::<u8>(1).is_err());
+        }
     }
 }

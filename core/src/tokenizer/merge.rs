@@ -217,7 +217,10 @@ fn set(slice: &mut [u32], at: usize, value: u32) {
     }
 }
 
-/// A binary heap of `rank << 32 | position`, least first: lowest rank, then leftmost.
+/// Children of a node of [`Queue`]: four are half a cache line, and the tree is half as deep.
+const ARITY: usize = 4;
+
+/// A heap of `rank << 32 | position`, least first: lowest rank, then leftmost.
 struct Queue<'w> {
     memory: &'w mut [u64],
     len: usize,
@@ -234,7 +237,7 @@ impl Queue<'_> {
 
     /// Makes a heap of appended entries.
     fn order(&mut self) {
-        for at in (0..self.len / 2).rev() {
+        for at in (0..self.len.div_ceil(ARITY)).rev() {
             self.sink(at);
         }
     }
@@ -247,7 +250,7 @@ impl Queue<'_> {
         let Some(heap) = self.memory.get_mut(..self.len) else { return false };
         let mut child = heap.len() - 1;
         while child > 0 {
-            let parent = (child - 1) / 2;
+            let parent = (child - 1) / ARITY;
             match (heap.get(parent), heap.get(child)) {
                 (Some(above), Some(below)) if below < above => heap.swap(parent, child),
                 _ => break,
@@ -270,18 +273,23 @@ impl Queue<'_> {
 
     fn sink(&mut self, mut parent: usize) {
         let Some(heap) = self.memory.get_mut(..self.len) else { return };
+        let Some(&entry) = heap.get(parent) else { return };
         loop {
-            let first = 2 * parent + 1;
-            let least = match (heap.get(first), heap.get(first + 1)) {
-                (Some(a), Some(b)) if b < a => first + 1,
-                (Some(_), _) => first,
-                (None, _) => return,
-            };
-            if heap.get(parent) <= heap.get(least) {
-                return;
+            let first = ARITY * parent + 1;
+            let children = heap.get(first..heap.len().min(first + ARITY)).unwrap_or_default();
+            let least = (first..).zip(children.iter().copied()).min_by_key(|&(_, child)| child);
+            match (least, heap.get_mut(parent)) {
+                (Some((at, child)), Some(place)) if child < entry => {
+                    *place = child;
+                    parent = at;
+                }
+                (_, place) => {
+                    if let Some(place) = place {
+                        *place = entry;
+                    }
+                    return;
+                }
             }
-            heap.swap(parent, least);
-            parent = least;
         }
     }
 }

@@ -19,8 +19,8 @@ pub(super) const ENDS: usize = KNOWN.len() + 6;
 /// Special tokens are shorter than this many bytes.
 pub(super) const SPECIAL_BYTES: usize = 1024;
 
-/// Words kept for each length that special tokens have: the length, and 256 bits that say
-/// which bytes such tokens start with.
+/// Words kept for each length that special tokens have: the length, and 256 bits that say how
+/// such tokens start.
 pub(super) const LENGTH_WORDS: usize = 9;
 
 /// What [`Tokenizer::new_in`](super::Tokenizer::new_in) will need.

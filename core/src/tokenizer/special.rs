@@ -20,8 +20,7 @@ const FRAME_WORDS: usize = 4;
 /// How special tokens are found.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Specials<'b> {
-    /// For each length, longest first: the length, and a set of the bytes such tokens start
-    /// with.
+    /// For each length, longest first: the length, and a set of how such tokens start.
     lengths: &'b [u32],
     /// Whether some are found in text that is not to be parsed for special tokens.
     has_user_defined: bool,
@@ -59,10 +58,9 @@ impl<'b> Specials<'b> {
             let place = words
                 .chunks_exact_mut(LENGTH_WORDS)
                 .find(|entry| entry.first() == Some(&(text.len() as u32)));
-            if let (Some(entry), Some(&first)) = (place, text.first())
-                && let Some(word) = entry.get_mut(1 + usize::from(first) / 32)
-            {
-                *word |= 1 << (first % 32);
+            let start = usize::from(beginning(text));
+            if let Some(word) = place.and_then(|entry| entry.get_mut(1 + start / 32)) {
+                *word |= 1 << (start % 32);
             }
         }
         let words: &'b [u32] = words;
@@ -92,6 +90,16 @@ impl<'b> Specials<'b> {
     pub(super) fn frame_words(&self) -> usize {
         // A frame is left behind only on the way to a shorter length.
         (self.levels() + 1) * FRAME_WORDS
+    }
+}
+
+/// A byte made of the first two bytes of a text, to tell most texts from special tokens.
+#[inline]
+fn beginning(text: &[u8]) -> u8 {
+    match *text {
+        [first, second, ..] => first ^ second.rotate_left(3),
+        [only] => only,
+        [] => 0,
     }
 }
 
@@ -172,18 +180,18 @@ impl<'v, 'm, 'b, 't, 's> Fragments<'v, 'm, 'b, 't, 's> {
 
     /// Returns the first match of a length within a range: where, and the token.
     fn search(&self, entry: &[u32], start: usize, end: usize) -> Option<(usize, Token)> {
-        let (&len, first_bytes) = entry.split_first()?;
-        let len = len as usize;
+        let (&len, starts) = entry.split_first()?;
+        // No length is 0; a window must not be.
+        let len = len.max(1) as usize;
         let last = end.checked_sub(len)?;
         let bytes = self.text.as_bytes().get(..end)?;
         let mut at = start;
         while at <= last {
-            let may_start = |&byte: &u8| {
-                first_bytes
-                    .get(usize::from(byte) / 32)
-                    .is_some_and(|word| word >> (byte % 32) & 1 == 1)
+            let may_start = |text: &[u8]| {
+                let start = usize::from(beginning(text));
+                starts.get(start / 32).is_some_and(|word| word >> (start % 32) & 1 == 1)
             };
-            at += bytes.get(at..=last)?.iter().position(may_start)?;
+            at += bytes.get(at..)?.windows(len).position(may_start)?;
             // A special token that is not UTF-8 is never found in text that is.
             let found = bytes.get(at..at + len).and_then(|text| self.vocab.find_stored(text));
             if let Some(token) = found.filter(|&token| self.allows(token)) {

@@ -123,3 +123,80 @@ impl Kept {
         &mut self.0
     }
 }
+
+/// Returns a GGUF file without tensors, with a string entry put first in its metadata.
+pub(crate) fn with_string(file: &[u8], key: &str, value: &str) -> Vec<u8> {
+    let (head, rest) = file.split_at(24);
+    let count = u64::from_le_bytes(head[16..].try_into().unwrap()) + 1;
+    let mut changed = head[..16].to_vec();
+    changed.extend(count.to_le_bytes());
+    changed.extend((key.len() as u64).to_le_bytes());
+    changed.extend(key.as_bytes());
+    changed.extend(8u32.to_le_bytes());
+    changed.extend((value.len() as u64).to_le_bytes());
+    changed.extend(value.as_bytes());
+    changed.extend(rest);
+    changed
+}
+
+/// A GGUF file in the making, of metadata alone.
+#[derive(Clone, Default)]
+pub(crate) struct Metadata {
+    count: u64,
+    bytes: Vec<u8>,
+}
+
+impl Metadata {
+    fn entry(mut self, key: &str, ty: u32, value: &[u8]) -> Self {
+        self.count += 1;
+        self.bytes.extend((key.len() as u64).to_le_bytes());
+        self.bytes.extend(key.as_bytes());
+        self.bytes.extend(ty.to_le_bytes());
+        self.bytes.extend(value);
+        self
+    }
+
+    fn array(self, key: &str, ty: u32, len: usize, value: &[u8]) -> Self {
+        let head = [&ty.to_le_bytes()[..], &(len as u64).to_le_bytes()].concat();
+        self.entry(key, 9, &[&head, value].concat())
+    }
+
+    pub(crate) fn string(self, key: &str, value: &str) -> Self {
+        let value = [&(value.len() as u64).to_le_bytes()[..], value.as_bytes()].concat();
+        self.entry(key, 8, &value)
+    }
+
+    pub(crate) fn u32(self, key: &str, value: u32) -> Self {
+        self.entry(key, 4, &value.to_le_bytes())
+    }
+
+    pub(crate) fn bool(self, key: &str, value: bool) -> Self {
+        self.entry(key, 7, &[u8::from(value)])
+    }
+
+    pub(crate) fn strings(self, key: &str, values: &[&[u8]]) -> Self {
+        let bytes: Vec<u8> =
+            values.iter().flat_map(|v| [&(v.len() as u64).to_le_bytes()[..], v].concat()).collect();
+        self.array(key, 8, values.len(), &bytes)
+    }
+
+    pub(crate) fn f32s(self, key: &str, values: &[f32]) -> Self {
+        let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
+        self.array(key, 6, values.len(), &bytes)
+    }
+
+    pub(crate) fn i32s(self, key: &str, values: &[i32]) -> Self {
+        let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
+        self.array(key, 5, values.len(), &bytes)
+    }
+
+    /// The file.
+    pub(crate) fn file(&self) -> Vec<u8> {
+        let mut file = b"GGUF".to_vec();
+        file.extend(3u32.to_le_bytes());
+        file.extend(0u64.to_le_bytes());
+        file.extend(self.count.to_le_bytes());
+        file.extend(&self.bytes);
+        file
+    }
+}
