@@ -125,6 +125,18 @@ impl<'a> MatmulRows<'a> {
         })
     }
 
+    /// Weight rows.
+    pub(super) const fn n_rows(&self) -> usize {
+        self.n_rows
+    }
+
+    /// The rows from `row` on, or `None` if there are none.
+    pub(super) fn from_row(&self, row: usize) -> Option<MatmulRows<'a>> {
+        let n_rows = self.n_rows.checked_sub(row).filter(|&n| n > 0)?;
+        let rows = self.rows.get(row * self.row_bytes..)?;
+        Some(MatmulRows { rows, n_rows, out_start: self.out_start + row, ..*self })
+    }
+
     /// Where the results of token `t` go, one per row.
     ///
     /// # Safety

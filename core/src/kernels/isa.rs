@@ -1,5 +1,7 @@
 //! What an instruction set may do in its own way, and the table that each set fills.
 
+use super::args::MatmulRows;
+use super::generic::matmul;
 use crate::half::f16_to_f32;
 
 /// The few inner steps that compilers do not vectorize well by themselves.
@@ -19,6 +21,19 @@ pub(super) trait Isa {
         w.iter().zip(x).map(|(&w, &x)| i32::from(w) * i32::from(x)).sum()
     }
 
+    /// Weight rows times activations, by formats.
+    ///
+    /// # Safety
+    /// Nobody else may access the outputs that `m` names.
+    #[inline(always)]
+    unsafe fn matmul_rows(m: &MatmulRows<'_>)
+    where
+        Self: Sized,
+    {
+        // SAFETY: passed on to the caller.
+        unsafe { matmul::matmul_rows::<Self>(m) }
+    }
+
     /// Sixteen half floats, converted exactly.
     #[inline(always)]
     fn load_f16(bits: &[u16; 16]) -> [f32; 16] {
@@ -32,7 +47,7 @@ pub(super) trait Isa {
 macro_rules! kernel_table {
     ($(#[$attr:meta])* $name:literal, $isa:ty, $is_available:expr) => {{
         use $crate::kernels::args::{Attend, MatmulRows, RopePairs};
-        use $crate::kernels::generic::{attention, float, matmul, quantize};
+        use $crate::kernels::generic::{attention, float, quantize};
         $(#[$attr])*
         unsafe fn quantize_q8x32(x: &[f32], qs: &mut [i8], d: &mut [f32], sums: &mut [i16]) {
             quantize::quantize::<32>(x, qs, d, sums);
@@ -44,7 +59,7 @@ macro_rules! kernel_table {
         $(#[$attr])*
         unsafe fn matmul_rows(m: &MatmulRows<'_>) {
             // SAFETY: the caller of this table entry holds the outputs alone.
-            unsafe { matmul::matmul_rows::<$isa>(m) }
+            unsafe { <$isa as $crate::kernels::isa::Isa>::matmul_rows(m) }
         }
         $(#[$attr])*
         unsafe fn rms_norm(x: &[f32], w: &[u8], eps: f32, out: &mut [f32]) {

@@ -49,6 +49,8 @@ static TABLES: &[&Table] = &[
     &scalar::TABLE,
     #[cfg(target_arch = "x86_64")]
     &x86_64::AVX2,
+    #[cfg(target_arch = "x86_64")]
+    &x86_64::AVX512_VNNI,
 ];
 
 /// One instruction set's kernels, known to run on this CPU.

@@ -10,7 +10,7 @@ use core::arch::x86_64::{
 use crate::kernels::Table;
 use crate::kernels::isa::{Isa, kernel_table};
 
-struct Avx2;
+pub(super) struct Avx2;
 
 #[cfg(feature = "std")]
 fn is_available() -> bool {

@@ -1,5 +1,7 @@
 //! Sets for x86-64.
 
 mod avx2;
+mod avx512;
 
 pub(super) use avx2::TABLE as AVX2;
+pub(super) use avx512::TABLE as AVX512_VNNI;
