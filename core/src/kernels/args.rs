@@ -131,7 +131,7 @@ impl<'a> MatmulRows<'a> {
     }
 
     /// The rows from `row` on, or `None` if there are none.
-    pub(super) fn from_row(&self, row: usize) -> Option<MatmulRows<'a>> {
+    pub(super) fn rows_from(&self, row: usize) -> Option<MatmulRows<'a>> {
         let n_rows = self.n_rows.checked_sub(row).filter(|&n| n > 0)?;
         let rows = self.rows.get(row * self.row_bytes..)?;
         Some(MatmulRows { rows, n_rows, out_start: self.out_start + row, ..*self })

@@ -419,7 +419,7 @@ unsafe fn rows_of<F: Interleave>(m: &MatmulRows<'_>) {
                 row += LANES;
             }
         }
-        if let Some(rest) = m.from_row(row) {
+        if let Some(rest) = m.rows_from(row) {
             matmul::matmul_rows::<Avx512>(&rest);
         }
     }
