@@ -108,7 +108,7 @@ impl<'g, 'm, 'b, 't, 'u> Generator<'g, 'm, 'b, 't, 'u> {
 
     /// Makes the context hold exactly `tokens`, and the engine ready to answer. Only what differs
     /// from what the context holds already is worked on. `progress` is called now and then with
-    /// the number of tokens worked on.
+    /// the number of tokens worked on so far, and the number to work on.
     ///
     /// # Errors
     /// [`Error::ContextFull`] if `tokens` leave no room for an answer, [`Error::Interrupted`] on
@@ -116,7 +116,7 @@ impl<'g, 'm, 'b, 't, 'u> Generator<'g, 'm, 'b, 't, 'u> {
     pub fn prompt(
         &mut self,
         tokens: &[Token],
-        mut progress: impl FnMut(usize),
+        mut progress: impl FnMut(usize, usize),
     ) -> Result<(), Error> {
         let n_ctx = self.engine.n_ctx();
         if tokens.len() >= n_ctx {
@@ -135,12 +135,19 @@ impl<'g, 'm, 'b, 't, 'u> Generator<'g, 'm, 'b, 't, 'u> {
             Stats { prompt: tokens.len(), prefilled: tokens.len() - keep, ..Stats::default() };
         self.engine.truncate(keep).map_err(engine_error)?;
         self.engine.start(tokens.get(keep..).unwrap_or_default()).map_err(engine_error)?;
-        loop {
-            let step = self.engine.step();
-            progress(self.engine.pos() - keep);
-            if step == Step::Done {
-                break;
+        // A batch goes through the layers step by step and is counted when it is through; in
+        // between, each step counts for its share.
+        let new = tokens.len() - keep;
+        let steps_per_batch = self.engine.config().n_layer + 2;
+        let (mut through, mut steps) = (0, 0);
+        while self.engine.step() == Step::Working {
+            steps += 1;
+            let now = self.engine.pos() - keep;
+            if now != through {
+                (through, steps) = (now, 0);
             }
+            let batch = self.engine.plan().options.n_batch.min(new - through);
+            progress(through + batch * steps.min(steps_per_batch) / steps_per_batch, new);
             if interrupt::pressed() {
                 let pos = self.engine.pos();
                 self.engine.truncate(pos).map_err(engine_error)?;

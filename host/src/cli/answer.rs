@@ -75,8 +75,8 @@ impl Session<'_, '_, '_, '_, '_> {
         tokens: &[Token],
         screen: &mut Screen,
     ) -> Result<Answer, Error> {
-        let mut progress = Progress::tokens("Reading the prompt", tokens.len() as u64);
-        self.generator.prompt(tokens, |done| progress.set(done as u64))?;
+        let mut progress = Progress::tokens("Reading the prompt");
+        self.generator.prompt(tokens, |done, total| progress.set(done as u64, total as u64))?;
         drop(progress);
         let plain_limit = if self.template.is_some() { usize::MAX } else { PLAIN_LIMIT };
         let mut text = String::new();

@@ -206,13 +206,15 @@ impl Bench<'_> {
         timing.load.get_or_insert_with(|| timing.start.elapsed());
         for &test in tests {
             let runs = self.repeat + 1;
-            let mut progress = Progress::tokens("Measuring", (runs * test.n_tokens()) as u64);
+            let total = (runs * test.n_tokens()) as u64;
+            let mut progress = Progress::tokens("Measuring");
             let mut speeds = Vec::new();
             let mut checksum = None;
             for run in 0..runs {
                 let done = run * test.n_tokens();
-                let (time, sum) =
-                    run_once(engine, test, |n_tokens| progress.set((done + n_tokens) as u64))?;
+                let (time, sum) = run_once(engine, test, |n_tokens| {
+                    progress.set((done + n_tokens) as u64, total)
+                })?;
                 if matches!(test, Test::Prompt(_)) {
                     timing.first_token.get_or_insert_with(|| timing.start.elapsed());
                 }

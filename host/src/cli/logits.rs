@@ -137,14 +137,14 @@ fn write(
         outcome?;
     } else {
         // In batches, so that Ctrl-C is heard and progress is shown.
-        let mut progress = Progress::tokens("Computing logits", tokens.len() as u64);
+        let mut progress = Progress::tokens("Computing logits");
         for (i, batch) in tokens.chunks(args.engine.batch).enumerate() {
             let first = i * args.engine.batch;
             let result = engine.prefill_each(batch, &mut |index, logits| {
                 if outcome.is_ok() {
                     outcome = interrupt::check().and_then(|()| rows.rows(logits));
                 }
-                progress.set((first + index + 1) as u64);
+                progress.set((first + index + 1) as u64, tokens.len() as u64);
             });
             result.map_err(engine_error)?;
             outcome?;

@@ -157,6 +157,7 @@ impl ModelArg {
 
 /// How the engine is set up.
 #[derive(Args, Debug)]
+#[command(next_help_heading = "Engine")]
 struct EngineArgs {
     /// Tokens of context: prompt and answer together [default: what the model was trained for,
     /// at most 4096]
@@ -176,6 +177,7 @@ struct EngineArgs {
 
 /// How many threads.
 #[derive(Args, Debug)]
+#[command(next_help_heading = "Engine")]
 struct ThreadsArg {
     /// Threads; results do not depend on it [default: one for each fast physical core that this
     /// process may use]
@@ -242,9 +244,9 @@ fn page_in(file: &ModelFile, gguf: &Gguf<'_>) -> Result<(), Error> {
     if SystemMemory::read().is_some_and(|memory| total > memory.available / 10 * 9) {
         return Ok(());
     }
-    let mut progress = progress::Progress::bytes("Reading the model", total);
+    let mut progress = progress::Progress::bytes("Reading the model");
     file.page_in(weights, |done| {
-        progress.set(done);
+        progress.set(done, total);
         interrupt::check()
     })
 }

@@ -12,31 +12,30 @@ const PATIENCE: Duration = Duration::from_millis(400);
 pub(super) struct Progress {
     what: &'static str,
     template: &'static str,
-    total: u64,
     start: Instant,
     bar: Option<ProgressBar>,
 }
 
 impl Progress {
-    /// A bar for `total` bytes.
-    pub(super) fn bytes(what: &'static str, total: u64) -> Self {
-        Self::new(what, total, "{msg} {bar:30} {binary_bytes}/{binary_total_bytes} {eta}")
+    /// A bar that counts bytes.
+    pub(super) fn bytes(what: &'static str) -> Self {
+        Self::new(what, "{msg} {bar:30} {binary_bytes}/{binary_total_bytes} {eta}")
     }
 
-    /// A bar for `total` tokens.
-    pub(super) fn tokens(what: &'static str, total: u64) -> Self {
-        Self::new(what, total, "{msg} {bar:30} {pos}/{len} tokens {eta}")
+    /// A bar that counts tokens.
+    pub(super) fn tokens(what: &'static str) -> Self {
+        Self::new(what, "{msg} {bar:30} {pos}/{len} tokens {eta}")
     }
 
-    fn new(what: &'static str, total: u64, template: &'static str) -> Self {
-        Self { what, template, total, start: Instant::now(), bar: None }
+    fn new(what: &'static str, template: &'static str) -> Self {
+        Self { what, template, start: Instant::now(), bar: None }
     }
 
-    /// Says how much is done.
-    pub(super) fn set(&mut self, done: u64) {
+    /// Says how much is done, and of how much.
+    pub(super) fn set(&mut self, done: u64, total: u64) {
         if self.bar.is_none() && self.start.elapsed() >= PATIENCE && io::stderr().is_terminal() {
             let target = ProgressDrawTarget::stderr();
-            let bar = ProgressBar::with_draw_target(Some(self.total), target);
+            let bar = ProgressBar::with_draw_target(Some(total), target);
             if let Ok(style) = ProgressStyle::with_template(self.template) {
                 bar.set_style(style);
             }

@@ -56,15 +56,15 @@ pub(super) struct RunArgs {
     /// Tokens of an answer at most [default: until the model ends it; 256 for plain text]
     #[arg(short = 'n', long = "tokens", value_name = "N", value_parser = super::count(1, usize::MAX))]
     limit: Option<usize>,
+    /// Print speed and memory to standard error, also when that is no terminal
+    #[arg(short, long)]
+    verbose: bool,
     #[command(flatten)]
     sampling: SamplingArgs,
     #[command(flatten)]
     threads: super::ThreadsArg,
     #[command(flatten)]
     engine: super::EngineArgs,
-    /// Print speed and memory to standard error, also when that is no terminal
-    #[arg(short, long)]
-    verbose: bool,
 }
 
 /// How tokens are chosen.

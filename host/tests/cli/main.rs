@@ -1,0 +1,6 @@
+//! The `bantam` command, as a user meets it.
+
+mod bad_input;
+mod chat;
+mod commands;
+mod common;
