@@ -20,3 +20,8 @@ pub mod npy;
 pub mod pool;
 
 pub use error::Error;
+
+/// The README's example, compiled and so kept true.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;
