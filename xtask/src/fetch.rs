@@ -83,11 +83,14 @@ impl Source for Pip {
 
         let bar = ProgressBar::new(wheel.bytes).with_style(style()).with_message(label.to_owned());
         let start = Instant::now();
+        let mut seen = 0;
         let status = loop {
             if let Some(status) = child.try_wait().context("cannot wait for pip")? {
                 break status;
             }
-            bar.set_position(bytes_under(&temp).min(wheel.bytes));
+            // At its end pip moves the file away; what has arrived stays arrived.
+            seen = bytes_under(&temp).min(wheel.bytes).max(seen);
+            bar.set_position(seen);
             std::thread::sleep(Duration::from_millis(100));
         };
         bar.finish_and_clear();
@@ -149,7 +152,7 @@ fn bytes_under(dir: &Path) -> u64 {
 }
 
 fn style() -> ProgressStyle {
-    let template = "  {msg} [{bar:30}] {decimal_bytes}/{decimal_total_bytes}, {decimal_bytes_per_sec}, {eta} left";
+    let template = "  {msg} [{wide_bar}] {decimal_bytes}/{decimal_total_bytes}, {decimal_bytes_per_sec}, {eta} left";
     ProgressStyle::with_template(template)
         .unwrap_or_else(|_| ProgressStyle::default_bar())
         .progress_chars("=> ")

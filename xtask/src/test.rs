@@ -27,7 +27,7 @@ pub(crate) struct Options {
 pub(crate) fn run(cx: &Context, options: &Options) -> Result<Ran> {
     note_missing_models(cx)?;
     let envs = if options.quick { quick_env() } else { &[] };
-    let common = ["--workspace", "--features", TEST_FEATURES];
+    let common = ["--workspace", "--no-fail-fast", "--features", TEST_FEATURES];
     if Cmd::cargo().args(["nextest", "--version"]).succeeds() {
         let cmd = Cmd::cargo().args(["nextest", "run"]).args(common).args(&options.rest);
         with_env(cmd, envs).dir(cx.root()).run()?;

@@ -1,9 +1,9 @@
 //! Everything that costs time, once per instruction set, with the same bits from each.
 //!
 //! A [`KernelSet`] is a proof: one can only be had for a set that this CPU runs, so its methods
-//! are safe. What each kernel computes is written once, in [`generic`], operation for operation as
+//! are safe. What each kernel computes is written once, in `generic`, operation for operation as
 //! the numerics text says; `scalar` compiles that as it is, the sets of an architecture compile it
-//! with their CPU features on and put their own instructions behind the [`isa::Isa`] trait where
+//! with their CPU features on and put their own instructions behind the `isa::Isa` trait where
 //! the compiler does not find them.
 
 #![allow(unsafe_code)] // target-feature functions behind proven availability

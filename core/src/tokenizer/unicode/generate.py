@@ -33,7 +33,7 @@ def main() -> None:
 
     print("// Written by generate.py; do not edit.")
     print()
-    print("/// Version of the Unicode Character Database that [`RUNS`] was made from.")
+    print("/// Version of the Unicode Character Database that `RUNS` was made from.")
     print(f'pub const UNICODE_VERSION: &str = "{VERSION}";')
     print()
     print("/// Where each run of code points of one class starts, in order: `start << 2 | class`.")

@@ -1,6 +1,6 @@
 // Written by generate.py; do not edit.
 
-/// Version of the Unicode Character Database that [`RUNS`] was made from.
+/// Version of the Unicode Character Database that `RUNS` was made from.
 pub const UNICODE_VERSION: &str = "15.1.0";
 
 /// Where each run of code points of one class starts, in order: `start << 2 | class`.
