@@ -34,17 +34,26 @@ const JOBS: &[(&str, Run)] = &[
     ("miri", |cx| miri::run(cx, &Default::default())),
 ];
 
+/// Checks that every name is that of a job.
+///
+/// # Errors
+/// Names the first that is not, and those that are.
+pub(crate) fn known(names: &[String]) -> Result<()> {
+    match names.iter().find(|name| JOBS.iter().all(|(job, _)| job != name)) {
+        None => Ok(()),
+        Some(unknown) => {
+            let jobs: Vec<_> = JOBS.iter().map(|(name, _)| *name).collect();
+            bail!("no job is called {unknown:?}; there are {}", jobs.join(", "))
+        }
+    }
+}
+
 /// Runs every job, and says at the end how each one went.
 ///
 /// # Errors
 /// When a job failed. One whose tool is missing does not fail, and is listed as not run.
 pub(crate) fn run(cx: &Context, options: &Options) -> Result<()> {
-    if let Some(unknown) =
-        options.except.iter().find(|name| !JOBS.iter().any(|(job, _)| job == name))
-    {
-        let known: Vec<_> = JOBS.iter().map(|(name, _)| *name).collect();
-        bail!("no job is called {unknown:?}; there are {}", known.join(", "));
-    }
+    known(&options.except)?;
     let mut rows = Vec::new();
     let mut failed = Vec::new();
     let start = Instant::now();

@@ -1,5 +1,6 @@
 //! `cargo xtask setup`: gets the tools that the checks need. It says what it will do, then does it.
 
+use crate::ci;
 use crate::cmd::{Cmd, has_nightly, on_path};
 use crate::context::Context;
 use crate::targets::{AARCH64_LINUX, Compiler, TARGETS};
@@ -79,7 +80,7 @@ fn tools() -> Vec<Tool> {
     let mut tools = vec![
         Tool::new(
             "pip, which fetches the models",
-            &["models", "test", "asan", "no-std"],
+            &["test", "no-std", "asan"],
             || {
                 ["python3", "python"]
                     .iter()
@@ -155,9 +156,10 @@ fn tools() -> Vec<Tool> {
 /// Gets what is missing, says so before and after.
 ///
 /// # Errors
-/// When the workspace's own state is unreadable; a tool that cannot be had is listed instead, and
-/// the job that needs it says `not run`.
+/// When a job's name is unknown. A tool that cannot be had is listed, and the job that needs it
+/// says `not run`.
 pub(crate) fn run(cx: &Context, options: &Options) -> Result<()> {
+    ci::known(&options.jobs)?;
     let wanted = |tool: &Tool| {
         options.jobs.is_empty()
             || tool.jobs.iter().any(|job| options.jobs.iter().any(|name| name == job))
@@ -253,5 +255,22 @@ fn debian(missing: &[Tool]) {
         for packages in sets {
             install(packages);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tools_name_real_jobs_and_have_a_way() {
+        for tool in tools() {
+            let jobs: Vec<String> = tool.jobs.iter().map(|job| (*job).to_owned()).collect();
+            assert!(!jobs.is_empty() && !tool.ways.is_empty(), "{}", tool.name);
+            ci::known(&jobs).unwrap();
+        }
+        assert!(
+            ci::known(&["nosuch".to_owned()]).unwrap_err().to_string().contains("there are fmt")
+        );
     }
 }
