@@ -50,6 +50,7 @@ use meta::{LENGTH_WORDS, Meta, boolean};
 use output::Output;
 use pretokenize::{Pre, Words};
 use special::{Fragment, Fragments, Specials};
+use spm::Stretches;
 use vocab::Vocab;
 
 /// How to encode a text.
@@ -223,10 +224,10 @@ impl<'m, 'b> Tokenizer<'m, 'b> {
 
     /// Returns the bytes of scratch that are enough to encode any text of `text_len` bytes.
     ///
-    /// That is for a text without a single break. Byte-level BPE works word by word and needs
-    /// 23 bytes for each byte of the longest word only, and a few hundred more; lending less
-    /// than this function says is no mistake, and [`TokenizerError::ScratchTooSmall`] tells
-    /// when it was not enough.
+    /// That is for a text without a single break. Encoding goes word by word, and needs 23 bytes
+    /// for each byte of the longest word only, and a few hundred more; lending less than this
+    /// function says is no mistake, and [`TokenizerError::ScratchTooSmall`] tells when it was not
+    /// enough.
     pub fn encode_scratch(&self, text_len: usize) -> usize {
         self.scratch_for(text_len.saturating_add(1))
     }
@@ -314,9 +315,12 @@ impl<'m, 'b> Tokenizer<'m, 'b> {
                     }
                 }
                 None => {
-                    let prefix = self.add_space_prefix && after_special;
-                    let key = spm::write_key(text, prefix, key_room).ok_or(small)?;
-                    spm::encode_key(&self.vocab, key, &mut work, &mut out)?;
+                    let mut prefix = self.add_space_prefix && after_special;
+                    for stretch in Stretches::new(&self.vocab, text) {
+                        let key = spm::write_key(stretch, prefix, key_room).ok_or(small)?;
+                        spm::encode_key(&self.vocab, key, &mut work, &mut out)?;
+                        prefix = false;
+                    }
                 }
             }
             after_special = false;

@@ -36,17 +36,11 @@ impl<'b> Specials<'b> {
         vocab: &Vocab<'_, '_>,
         words: &'b mut [u32],
     ) -> Result<Self, TokenizerError> {
-        let specials = || {
-            (0..)
-                .zip(vocab.texts())
-                .map(|(token, text)| (token, text, vocab.attr(token)))
-                .filter(|(_, _, attr)| attr.any(Attr::SPECIAL))
-        };
         let mut lengths = Lengths::default();
         let mut has_user_defined = false;
-        for (token, text, attr) in specials() {
-            lengths.add(token, text)?;
-            has_user_defined |= !attr.any(Attr::HIDDEN);
+        for token in vocab.specials() {
+            lengths.add(token, vocab.text(token))?;
+            has_user_defined |= !vocab.attr(token).any(Attr::HIDDEN);
         }
         for (entry, len) in words.chunks_exact_mut(LENGTH_WORDS).zip(lengths.descending()) {
             if let Some(first) = entry.first_mut() {
@@ -54,7 +48,8 @@ impl<'b> Specials<'b> {
             }
         }
         let used = lengths.count() * LENGTH_WORDS;
-        for (_, text, _) in specials() {
+        for token in vocab.specials() {
+            let text = vocab.text(token);
             let place = words
                 .chunks_exact_mut(LENGTH_WORDS)
                 .find(|entry| entry.first() == Some(&(text.len() as u32)));

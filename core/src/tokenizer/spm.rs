@@ -7,6 +7,48 @@ use super::output::Output;
 use super::spelling::SPACE_MARK;
 use super::vocab::Vocab;
 
+/// The stretches of a text that merges can be kept within, in order; joined they are the text.
+///
+/// A merge gives a token. Where no token has a byte and a space next to each other, no merge
+/// joins what lies on either side, and the text can be cut there: for most vocabularies,
+/// between words.
+#[derive(Debug, Clone)]
+pub(super) struct Stretches<'v, 'm, 'b, 't> {
+    vocab: &'v Vocab<'m, 'b>,
+    rest: &'t str,
+}
+
+impl<'v, 'm, 'b, 't> Stretches<'v, 'm, 'b, 't> {
+    pub(super) const fn new(vocab: &'v Vocab<'m, 'b>, text: &'t str) -> Self {
+        Self { vocab, rest: text }
+    }
+}
+
+impl<'t> Iterator for Stretches<'_, '_, '_, 't> {
+    type Item = &'t str;
+
+    #[inline]
+    fn next(&mut self) -> Option<&'t str> {
+        let bytes = self.rest.as_bytes();
+        if bytes.is_empty() {
+            return None;
+        }
+        let may_cut = |&(at, &byte): &(usize, &u8)| {
+            byte == b' ' && key_end(bytes, at).is_some_and(|b| !self.vocab.joins_before_space(b))
+        };
+        let end = bytes.iter().enumerate().find(may_cut).map_or(bytes.len(), |(end, _)| end);
+        let (stretch, rest) = self.rest.split_at_checked(end)?;
+        self.rest = rest;
+        Some(stretch)
+    }
+}
+
+/// Returns the last byte of the key of `text[..end]`.
+fn key_end(text: &[u8], end: usize) -> Option<u8> {
+    let before = text.get(..end)?;
+    if before.ends_with(SPACE_MARK) { Some(b' ') } else { before.last().copied() }
+}
+
 /// Copies `text` as a key into `room`, after a space if `prefix`; `None` if it does not fit.
 ///
 /// The mark that stands for a space means a space in text too: llama.cpp turns every space into

@@ -10,7 +10,7 @@ use super::hash::hash_bytes;
 use super::known::{KNOWN, SINGLE_ROLES, role};
 use super::meta::token_id;
 use super::meta::{ENDS, Meta, OVERRIDES, Scores, TokenizerPlan, Types};
-use super::spelling::Spelling;
+use super::spelling::{SPACE_MARK, Spelling};
 use super::strings::{Strings, checkpoints_for};
 use super::table::{Insert, Table, TableBuilder, slots_for};
 
@@ -48,6 +48,23 @@ pub(super) struct Vocab<'m, 'b> {
     overrides: &'b [u32],
     /// Tokens that end a generation.
     ends: &'b [u32],
+    before_space: ByteSet,
+}
+
+/// A set of bytes.
+#[derive(Debug, Clone, Copy, Default)]
+struct ByteSet([u32; 8]);
+
+impl ByteSet {
+    #[inline]
+    const fn has(&self, byte: u8) -> bool {
+        self.0[byte as usize / 32] >> (byte % 32) & 1 == 1
+    }
+
+    #[inline]
+    const fn add(&mut self, byte: u8) {
+        self.0[byte as usize / 32] |= 1 << (byte % 32);
+    }
 }
 
 impl<'m, 'b> Vocab<'m, 'b> {
@@ -77,6 +94,7 @@ impl<'m, 'b> Vocab<'m, 'b> {
             scores: meta.scores,
             overrides: &[],
             ends: &[],
+            before_space: before_space(&strings, meta.spelling),
         };
         vocab.roles = vocab.roles_in_file(gguf)?;
         vocab.find_known(overrides, ends);
@@ -177,9 +195,20 @@ impl<'m, 'b> Vocab<'m, 'b> {
         self.strings.get(token).unwrap_or_default()
     }
 
-    /// Returns all texts as stored, in order.
-    pub(super) fn texts(&self) -> impl Iterator<Item = &'m [u8]> + use<'m> {
-        self.strings.iter()
+    /// Returns the tokens that are found in text as they are written.
+    pub(super) fn specials(&self) -> impl Iterator<Item = Token> {
+        let by_type = |&token: &Token| self.types.get(token).any(Attr::SPECIAL);
+        let overridden = self.overrides.iter().map(|word| word & TOKEN_MASK);
+        (0..self.len() as u32)
+            .filter(by_type)
+            .chain(overridden.filter(move |token| !by_type(token)))
+            .filter(|&token| self.attr(token).any(Attr::SPECIAL))
+    }
+
+    /// True if some token's key has `byte` right before a space, so that a merge may join them.
+    #[inline]
+    pub(super) const fn joins_before_space(&self, byte: u8) -> bool {
+        self.before_space.has(byte)
     }
 
     #[inline]
@@ -240,6 +269,30 @@ fn index<'b>(
         }
         return Ok(table.finish());
     }
+}
+
+/// Returns the bytes that some key of SentencePiece has right before a space.
+fn before_space(strings: &Strings<'_, '_>, spelling: Spelling) -> ByteSet {
+    let mut set = ByteSet::default();
+    if spelling == Spelling::SpaceMark {
+        for text in strings.iter() {
+            // Most texts have the mark in front, if at all.
+            if !text.iter().skip(1).any(|&b| SPACE_MARK.first() == Some(&b)) {
+                continue;
+            }
+            let mut last = None;
+            let mut rest = text;
+            while let Some((byte, after)) = spelling.split(rest) {
+                if byte == b' '
+                    && let Some(last) = last
+                {
+                    set.add(last);
+                }
+                (last, rest) = (Some(byte), after);
+            }
+        }
+    }
+    set
 }
 
 /// Scores rank merges, and what is not a number has no rank.
