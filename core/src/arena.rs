@@ -83,6 +83,18 @@ impl<'b> Arena<'b> {
         Ok(unsafe { core::slice::from_raw_parts_mut(bytes.as_mut_ptr().cast::<T>(), n) })
     }
 
+    /// `n` values of whatever the memory held: for what is written before it is read. Memory that
+    /// the system only maps when it is touched stays untouched.
+    ///
+    /// # Errors
+    /// [`ArenaError`] if the memory left is too small; nothing is taken then.
+    pub fn take_unzeroed<T: Plain>(&mut self, n: usize) -> Result<&'b mut [T], ArenaError> {
+        let bytes = self.cut::<T>(n)?;
+        // SAFETY: `cut` returns at least `n * size_of::<T>()` initialized bytes at a multiple of
+        // ALIGN, borrowed for 'b and given to nobody else; T is Plain, so any bytes are values.
+        Ok(unsafe { core::slice::from_raw_parts_mut(bytes.as_mut_ptr().cast::<T>(), n) })
+    }
+
     /// `n` values, the i-th being `init(i)`.
     ///
     /// # Errors

@@ -53,9 +53,11 @@ impl<'b> KvCache<'b> {
         [n_ctx, n_head_kv, head_dim]: [usize; 3],
         arena: &mut Arena<'b>,
     ) -> Result<Self, ArenaError> {
+        // Every position is written before it is read, so a long context costs memory only as it
+        // fills.
         let store = match ty {
-            CacheType::F16 => Store::F16(arena.take(elements)?),
-            CacheType::F32 => Store::F32(arena.take(elements)?),
+            CacheType::F16 => Store::F16(arena.take_unzeroed(elements)?),
+            CacheType::F32 => Store::F32(arena.take_unzeroed(elements)?),
         };
         Ok(KvCache { store, n_ctx, n_head_kv, head_dim })
     }

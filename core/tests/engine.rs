@@ -159,6 +159,30 @@ fn cache_history_leaves_no_trace() {
 }
 
 #[test]
+fn what_the_memory_held_leaves_no_trace() {
+    let tokens = prompt(70, 5);
+    for family in FAMILIES {
+        let bytes = tiny(family, &MIX).write();
+        for cache in [CacheType::F16, CacheType::F32] {
+            let want = reference(&bytes, &tokens, cache).pop().unwrap();
+            let gguf = Gguf::parse(&bytes).unwrap();
+            let model = Model::new(&gguf).unwrap();
+            let options = PlanOptions { n_batch: 16, cache, ..PlanOptions::new(100) };
+            let plan = model.plan(&options).unwrap();
+            for kernels in KernelSet::available() {
+                // All ones is a NaN in both widths.
+                let mut memory = Memory::new(plan.bytes());
+                memory.slice().fill(0xFF);
+                let run = EngineOptions { kernels, parallel: &Serial };
+                let mut engine = Engine::new(&model, &plan, memory.slice(), run).unwrap();
+                let logits = engine.prefill(&tokens).unwrap();
+                assert_eq!(bits(logits), want, "{family} {kernels:?}");
+            }
+        }
+    }
+}
+
+#[test]
 fn steps_are_the_same_as_a_whole() {
     let tokens = prompt(50, 4);
     let bytes = tiny("gemma3", &MIX).write();

@@ -1,6 +1,7 @@
 //! Working memory: one block of the planned size, taken once and lent to the core.
 
 use std::fs;
+use std::path::Path;
 
 use memmap2::MmapMut;
 
@@ -19,7 +20,7 @@ impl Memory {
     /// Returns `bytes` bytes of zeroed memory for `purpose` (a noun for the error message).
     ///
     /// # Errors
-    /// [`Error::Memory`] if the machine has less than that in total, or the system refuses.
+    /// [`Error::Memory`] if less than that can be had, or the system refuses.
     pub fn new(bytes: usize, purpose: &'static str) -> Result<Self, Error> {
         if bytes == 0 {
             return Ok(Self { map: None });
@@ -30,11 +31,11 @@ impl Memory {
                 Bytes(bytes as u64)
             ),
         };
-        let system = SystemMemory::read();
-        if let Some(system) = system
-            && bytes as u64 > system.total
+        // The system would promise more than it has, and end some process when it is used.
+        if let Some(system) = SystemMemory::read()
+            && bytes as u64 > system.available
         {
-            return Err(error(&format!("this machine has {}", Bytes(system.total))));
+            return Err(error(&format!("{} can be had", Bytes(system.available))));
         }
         let map = MmapMut::map_anon(bytes).map_err(|_| error("the system refuses"))?;
         Ok(Self { map: Some(map) })
@@ -49,22 +50,31 @@ impl Memory {
 /// What the machine has, in bytes.
 #[derive(Clone, Copy, Debug)]
 pub struct SystemMemory {
-    /// Memory and swap together.
-    pub total: u64,
-    /// What can be had without swapping.
+    /// What can be had without swapping, and within the limits of this process's control group.
     pub available: u64,
 }
 
 impl SystemMemory {
-    /// Returns what `/proc/meminfo` says, or `None` where there is none.
+    /// Returns what `/proc/meminfo` and the control group say, or `None` where there is neither.
     pub fn read() -> Option<Self> {
         let text = fs::read_to_string("/proc/meminfo").ok()?;
-        let field = |name: &str| kib_field(&text, name);
-        Some(Self {
-            total: field("MemTotal:")? + field("SwapTotal:").unwrap_or(0),
-            available: field("MemAvailable:")?,
-        })
+        let available = kib_field(&text, "MemAvailable:")?;
+        Some(Self { available: available.min(group_limit().unwrap_or(u64::MAX)) })
     }
+}
+
+/// The smallest limit of the control groups that this process is in, if any has one.
+fn group_limit() -> Option<u64> {
+    let groups = fs::read_to_string("/proc/self/cgroup").ok()?;
+    let group = groups.lines().find_map(|line| line.strip_prefix("0::/"))?;
+    let root = Path::new("/sys/fs/cgroup");
+    let group = root.join(group);
+    let limits =
+        group.ancestors().take_while(|group| group.starts_with(root)).filter_map(|group| {
+            // "max" is no limit, and no number.
+            fs::read_to_string(group.join("memory.max")).ok()?.trim().parse().ok()
+        });
+    limits.min()
 }
 
 /// Returns the most memory this process has held at once so far, in bytes.
