@@ -1,10 +1,10 @@
-"""Makes seeds/dequantize and seeds/tokenizer.
+"""Makes seeds/dequantize, seeds/parity and seeds/tokenizer.
 
     pip install gguf==0.19.0 numpy
     python core/fuzz/make_seeds.py
 
 dequantize: the blocks of fixtures/gguf/valid/every_format.gguf, each format's behind its place in
-`GgmlType::ALL`. tokenizer: short texts for each of the six vocabularies of the target, behind the
+`GgmlType::ALL`. parity: the same blocks behind format and shape. tokenizer: short texts for each of the six vocabularies of the target, behind the
 byte that selects vocabulary and options. What fuzzing finds is added beside these by hand.
 """
 
@@ -31,11 +31,14 @@ TEXTS = {
 
 
 def main():
-    for name in ("dequantize", "tokenizer"):
+    for name in ("dequantize", "parity", "tokenizer"):
         (SEEDS / name).mkdir(parents=True, exist_ok=True)
     for tensor in gguf.GGUFReader(FIXTURES / "every_format.gguf").tensors:
         first = bytes([ORDER.index(tensor.name)])
         (SEEDS / "dequantize" / tensor.name).write_bytes(first + tensor.data.tobytes())
+        for tame, shape in enumerate((bytes([32, 8, 2]), bytes([4, 0, 1]))):
+            seed = first + shape + bytes([tame]) + tensor.data.tobytes()
+            (SEEDS / "parity" / f"{tensor.name}_{tame}").write_bytes(seed)
     for i, (name, text) in enumerate(TEXTS.items()):
         for vocabulary in range(6):
             first = bytes([vocabulary << 3 | (i + vocabulary) % 8])

@@ -43,6 +43,11 @@ fn dequantize() {
 }
 
 #[test]
+fn parity() {
+    replay("parity", targets::parity);
+}
+
+#[test]
 fn tokenizer() {
     replay("tokenizer", targets::tokenizer);
 }

@@ -10,10 +10,12 @@ use bantam_core::Token;
 use bantam_core::arena::ALIGN;
 use bantam_core::engine::{Engine, EngineOptions};
 use bantam_core::gguf::{Gguf, Value};
-use bantam_core::kernels::KernelSet;
+use bantam_core::kernels::{KernelSet, Product};
 use bantam_core::model::{Model, PlanOptions};
+use bantam_core::ops::{ActsBuffer, Runner, linear};
 use bantam_core::par::Serial;
 use bantam_core::quant::{GgmlType, dequantize_row, quantize_row};
+use bantam_core::tensor::TensorView;
 use bantam_core::tokenizer::{Detokenizer, EncodeOptions, Tokenizer, TokenizerError};
 
 /// Most working memory that a target lends; a file that plans for more is left at its plan.
@@ -143,6 +145,51 @@ pub fn dequantize(data: &[u8]) {
         let mut out = vec![0.0; n];
         dequantize_row(ty, &packed, &mut out).expect("whole blocks");
         black_box(out);
+    }
+}
+
+/// Multiplies weights of any bits with activations on every kernel set of this CPU.
+///
+/// The first bytes choose format, rows, tokens, blocks in a row and whether activations are tame
+/// or any floats at all; the rest, repeated as often as it takes, are weights and activations.
+pub fn parity(data: &[u8]) {
+    let Some((&[ty, n_rows, n_tokens, n_blocks, tame], rest)) = data.split_first_chunk() else {
+        return;
+    };
+    if rest.is_empty() {
+        return;
+    }
+    let ty = GgmlType::ALL[usize::from(ty) % GgmlType::ALL.len()];
+    let (n_rows, n_tokens) = (usize::from(n_rows) % 40 + 1, usize::from(n_tokens) % 9 + 1);
+    // The plain formats in rows of 32, as activations are.
+    let block = ty.block_elems().max(32);
+    let n_cols = (usize::from(n_blocks) % 5 + 1) * block;
+    let mut bytes = rest.iter().copied().cycle();
+    let n_bytes = n_rows * ty.row_bytes(n_cols).expect("whole blocks");
+    let weights: Vec<u8> = bytes.by_ref().take(n_bytes).collect();
+    let weights = TensorView::new(ty, n_cols, n_rows, &weights).expect("as long as it must be");
+    let mut float = || {
+        let any: [u8; 4] = std::array::from_fn(|_| bytes.next().unwrap_or(0));
+        if tame & 1 == 0 { f32::from(any[0] as i8) / 16.0 } else { f32::from_le_bytes(any) }
+    };
+    let x: Vec<f32> = (0..n_tokens * n_cols).map(|_| float()).collect();
+
+    let run = |kernels: KernelSet| {
+        let mut out = vec![f32::NAN; n_tokens * n_rows];
+        let (mut qs, mut d, mut sums) =
+            (vec![0; x.len()], vec![0.0; x.len() / 32], vec![0; x.len() / 16]);
+        let mut acts = ActsBuffer { qs: &mut qs, d: &mut d, sums: &mut sums };
+        let runner = Runner { kernels, parallel: &Serial };
+        linear(runner, &mut acts, &x, n_tokens, [Product::new(weights, &mut out)]);
+        out
+    };
+    let scalar = run(KernelSet::scalar());
+    for kernels in KernelSet::available() {
+        for (i, (a, b)) in scalar.iter().zip(run(kernels)).enumerate() {
+            // Which NaN it is, is not promised.
+            let same = a.to_bits() == b.to_bits() || a.is_nan() && b.is_nan();
+            assert!(same, "{ty:?} {i}: scalar {a:e}, {} {b:e}", kernels.name());
+        }
     }
 }
 
