@@ -9,7 +9,7 @@ use crate::math::{LANES, canonical, fma, fold_lanes};
 use crate::quant::block::{Block32, Block256, FloatBlock, blocks, widen16};
 
 /// Tokens that share one unpacking of a block.
-const TILE: usize = 8;
+const TILE: usize = 4;
 
 /// # Safety
 /// Nobody else may access the outputs that `m` names.

@@ -11,10 +11,9 @@
 
 use core::arch::x86_64::*;
 
-use super::avx2::Avx2;
+use super::avx2::{self, Avx2};
 use crate::kernels::Table;
 use crate::kernels::args::MatmulRows;
-use crate::kernels::generic::matmul;
 use crate::kernels::isa::{Isa, kernel_table};
 use crate::math::CANONICAL_NAN;
 use crate::quant::GgmlType;
@@ -81,7 +80,8 @@ impl Isa for Avx512 {
                 GgmlType::Q5_0 => rows_of::<Q5_0>(m),
                 GgmlType::Q5_1 => rows_of::<Q5_1>(m),
                 GgmlType::Q8_0 => rows_of::<Q8_0>(m),
-                _ => matmul::matmul_rows::<Self>(m),
+                // A CPU with this set has that one's features too.
+                _ => (avx2::TABLE.matmul_rows)(m),
             }
         }
     }
@@ -420,7 +420,7 @@ unsafe fn rows_of<F: Interleave>(m: &MatmulRows<'_>) {
             }
         }
         if let Some(rest) = m.rows_from(row) {
-            matmul::matmul_rows::<Avx512>(&rest);
+            (avx2::TABLE.matmul_rows)(&rest);
         }
     }
 }
