@@ -86,7 +86,7 @@ fn reference(bytes: &[u8], tokens: &[u32], cache: CacheType) -> Vec<Vec<u32>> {
 
 #[test]
 fn batches_workers_and_kernels_leave_no_trace() {
-    let tokens = prompt(70, 1);
+    let tokens = prompt(45, 1);
     for family in FAMILIES {
         let bytes = tiny(family, &MIX).write();
         for cache in [CacheType::F16, CacheType::F32] {
@@ -98,8 +98,8 @@ fn batches_workers_and_kernels_leave_no_trace() {
                     (&Serial as &dyn Parallel, 512, 1),
                     (&Serial, 7, 4),
                     (&Backwards, 32, 32),
-                    (&Threads(2), 13, 2),
-                    (&Threads(5), 70, 8),
+                    (&Threads(2), 25, 2),
+                    (&Threads(5), 45, 45),
                 ] {
                     let options = PlanOptions { n_batch, n_logits, cache, ..PlanOptions::new(200) };
                     let run = EngineOptions { kernels, parallel };
