@@ -139,6 +139,27 @@ fn bytes_without_tokens() {
     .unwrap();
 }
 
+/// Merges reach over a cut between words exactly where a token does.
+#[test]
+fn stretches_of_text_are_cut_where_no_token_spans() {
+    let tokens: [&[u8]; 7] = ["▁", "▁▁", "a", "b", "▁a", "b▁", "b▁a"].map(str::as_bytes);
+    let scores = [-7.0, -2.0, -8.0, -9.0, -3.0, -2.5, -1.0];
+    let file = llama(&tokens)
+        .f32s(SCORES, &scores)
+        .bool("tokenizer.ggml.add_bos_token", false)
+        .bool("tokenizer.ggml.add_space_prefix", false)
+        .file();
+    with_tokenizer(&file, |tokenizer| {
+        // A mark in text is a space, and spaces join whichever way each is written.
+        for double in ["  ", "▁ ", " ▁", "▁▁"] {
+            assert_eq!(encode(tokenizer, &format!("{double}a")), Ok(vec![1, 2]), "{double:?}");
+            assert_eq!(encode(tokenizer, &format!("a{double}")), Ok(vec![2, 1]), "{double:?}");
+        }
+        assert_eq!(encode(tokenizer, "a a b ab a"), Ok(vec![2, 4, 0, 6, 6]));
+    })
+    .unwrap();
+}
+
 #[test]
 fn the_longest_special_token_is_cut_out_first() {
     let tokens: [&[u8]; 9] =
