@@ -14,6 +14,18 @@
 //! text ── special tokens cut out ── words ── merges ── tokens
 //!         (special.rs)              (pretokenize)  (merge.rs, by bpe.rs or spm.rs)
 //! ```
+//!
+//! # Where it differs from llama.cpp
+//! - Equally long special tokens that overlap in a text are taken from left to right; llama.cpp
+//!   leaves their order to an unstable sort.
+//! - A token without text is never found and writes nothing; llama.cpp names it `[EMPTY_n]`.
+//! - A character that a byte-level vocabulary cannot spell is written as it is; llama.cpp writes
+//!   `[UNK_BYTE_0x…]`.
+//! - Text is never tidied: spaces before punctuation stay ([`Tokenizer::clean_spaces`] tells of
+//!   models whose authors drop them).
+//! - Two tokens of one text, and scores that are not numbers, are errors. A special token that
+//!   is not UTF-8 is never found in a text.
+//! - The old keys `prefix_token_id`, `suffix_token_id` and `middle_token_id` are not read.
 
 mod attr;
 mod bpe;
