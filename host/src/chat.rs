@@ -101,6 +101,8 @@ impl ChatTemplate {
         environment
             .set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
         environment.set_fuel(Some(MAX_STEPS));
+        // Macros that walk the description of a tool nest a few levels deep.
+        environment.set_recursion_limit(100);
         environment.add_filter("tojson", tojson);
         environment.add_function("raise_exception", raise_exception);
         environment.add_function("strftime_now", strftime_now);

@@ -14,8 +14,8 @@ use std::ops::Range;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::ptr;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use bantam_core::gguf::Gguf;
 use memmap2::{Advice, Mmap};
@@ -289,6 +289,11 @@ static SLOTS: [Slot; MAX_MAPPED] = [const {
     }
 }; MAX_MAPPED];
 
+/// Every message there ever was. None is freed: another thread may be inside the handler, and a
+/// process opens few models.
+#[allow(clippy::vec_box, reason = "the handler has their addresses")]
+static MESSAGES: Mutex<Vec<Box<Message>>> = Mutex::new(Vec::new());
+
 /// Marks a slot that is being filled. No mapping starts at address 1.
 const RESERVED: usize = 1;
 
@@ -312,8 +317,9 @@ impl Guard {
         for (index, slot) in SLOTS.iter().enumerate() {
             let free = slot.start.compare_exchange(0, RESERVED, Ordering::SeqCst, Ordering::SeqCst);
             if free.is_ok() {
-                let message = Box::into_raw(Box::new(Message { line }));
-                slot.message.store(message, Ordering::SeqCst);
+                let message = Box::new(Message { line });
+                slot.message.store(ptr::from_ref(&*message).cast_mut(), Ordering::SeqCst);
+                MESSAGES.lock().unwrap_or_else(PoisonError::into_inner).push(message);
                 slot.len.store(map.len(), Ordering::SeqCst);
                 slot.start.store(map.as_ptr().addr(), Ordering::SeqCst);
                 return Ok(Self { index });
@@ -329,8 +335,6 @@ impl Guard {
 impl Drop for Guard {
     fn drop(&mut self) {
         if let Some(slot) = SLOTS.get(self.index) {
-            // The message is leaked: another thread may be inside the handler, and a process
-            // opens few models.
             slot.start.store(0, Ordering::SeqCst);
         }
     }
@@ -375,7 +379,7 @@ extern "C" fn on_sigbus(
         let start = slot.start.load(Ordering::SeqCst);
         let len = slot.len.load(Ordering::SeqCst);
         if start > RESERVED && address.wrapping_sub(start) < len {
-            // SAFETY: messages are stored before `start` and never freed.
+            // SAFETY: the message was stored before `start`, and none is ever freed or changed.
             let message = unsafe { &*slot.message.load(Ordering::SeqCst) };
             // SAFETY: `write` and `_exit` may be called in a handler; the buffer is valid for
             // its length.
