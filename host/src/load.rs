@@ -77,7 +77,7 @@ pub fn with_engine<R>(
     then: impl FnOnce(&mut Engine<'_, '_>) -> Result<R, Error>,
 ) -> Result<R, Error> {
     let plan = plan(file, model, options)?;
-    let mut memory = Memory::new(plan.bytes(), "the context")?;
+    let mut memory = Memory::new(plan.bytes(), "the context", "try a smaller --ctx or --batch")?;
     let pool =
         Pool::new(options.threads).map_err(|error| Error::Threads(options.threads, error))?;
     let engine_options = EngineOptions { kernels: options.kernels, parallel: &pool };
@@ -97,7 +97,7 @@ pub fn with_tokenizer<R>(
     then: impl FnOnce(&Tokenizer<'_, '_>) -> Result<R, Error>,
 ) -> Result<R, Error> {
     let plan = Tokenizer::plan(gguf).map_err(|error| file.model_error(error))?;
-    let mut memory = Memory::new(plan.bytes, "the tokenizer")?;
+    let mut memory = Memory::new(plan.bytes, "the tokenizer", "free some")?;
     let tokenizer =
         Tokenizer::new_in(gguf, memory.bytes_mut()).map_err(|error| file.model_error(error))?;
     then(&tokenizer)
@@ -114,7 +114,8 @@ pub fn encode(
     add_special: bool,
     parse_special: bool,
 ) -> Result<Vec<Token>, Error> {
-    let mut scratch = Memory::new(tokenizer.encode_scratch(text.len()), "tokenizing the text")?;
+    let mut scratch =
+        Memory::new(tokenizer.encode_scratch(text.len()), "a text of this length", "shorten it")?;
     let mut tokens = vec![0; tokenizer.max_tokens(text.len())];
     let options = EncodeOptions { add_special, parse_special };
     let n_tokens = tokenizer

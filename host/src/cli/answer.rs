@@ -41,11 +41,9 @@ impl Session<'_, '_, '_, '_, '_> {
     /// Returns the tokens that put `conversation` to the model.
     pub(super) fn conversation_tokens(
         &self,
+        template: &ChatTemplate,
         conversation: &Conversation,
     ) -> Result<Vec<Token>, Error> {
-        let Some(template) = &self.template else {
-            return self.plain_tokens("");
-        };
         let text = template
             .render(conversation.messages())
             .map_err(|error| self.file.model_error(error))?;
@@ -183,7 +181,9 @@ impl fmt::Display for Footer<'_> {
         if stats.generated > 0 {
             write!(f, ", the first after {:.2} s", stats.prefill_time.as_secs_f64())?;
         }
-        write!(f, "; {} threads, {}", self.options.threads, self.options.kernels.name())?;
+        let threads = self.options.threads;
+        let s = if threads == 1 { "" } else { "s" };
+        write!(f, "; {threads} thread{s}, {}", self.options.kernels.name())?;
         if let Some(seed) = self.seed {
             write!(f, ", seed {seed}")?;
         }

@@ -158,8 +158,8 @@ impl Chat<'_, '_, '_, '_, '_, '_> {
     fn message(&mut self, text: &str) -> Result<(), Error> {
         interrupt::clear();
         self.conversation.push(Role::User, text);
-        let tokens = match self.session.template {
-            Some(_) => self.session.conversation_tokens(&self.conversation),
+        let tokens = match &self.session.template {
+            Some(template) => self.session.conversation_tokens(template, &self.conversation),
             None => self.session.plain_tokens(text),
         };
         let answer = tokens.and_then(|tokens| self.session.answer(&tokens, &mut self.screen));

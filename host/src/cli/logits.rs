@@ -62,6 +62,9 @@ struct InputArgs {
     tokens: Option<Vec<Token>>,
 }
 
+/// Positions whose logits are computed together: at most 16 MiB for the largest vocabularies.
+const LOGITS_BATCH: usize = 16;
+
 pub(super) fn logits(args: &LogitsArgs) -> Result<(), Error> {
     interrupt::watch();
     let file = args.model.open()?;
@@ -89,6 +92,8 @@ pub(super) fn logits(args: &LogitsArgs) -> Result<(), Error> {
             tokens.len(),
         )));
     }
+    // A row of logits takes a pass over the output head; several together take one.
+    options.n_logits = LOGITS_BATCH.min(n_ctx);
     super::warn_about_context(&model, &options);
     super::page_in(&file, &gguf)?;
     load::with_engine(&file, &model, &options, |engine| write(args, &file, engine, &tokens))

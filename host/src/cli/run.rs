@@ -161,19 +161,21 @@ fn one_answer(
     session: &mut Session<'_, '_, '_, '_, '_>,
     prompt: &str,
 ) -> Result<(), Error> {
-    let tokens = if session.template.is_some() {
-        let mut conversation = Conversation::new(args.system.as_deref());
-        conversation.push(Role::User, prompt);
-        session.conversation_tokens(&conversation)?
-    } else {
-        if args.system.is_some() {
+    let tokens = match &session.template {
+        Some(template) => {
+            let mut conversation = Conversation::new(args.system.as_deref());
+            // The line feed that ends a file or what `echo` prints is not part of a message.
+            conversation.push(Role::User, prompt.trim_end_matches(['\r', '\n']));
+            session.conversation_tokens(template, &conversation)?
+        }
+        None if args.system.is_some() => {
             return Err(Error::Usage(
                 "--system needs a model with a chat template, and this one has none; put it into \
                  the prompt"
                     .into(),
             ));
         }
-        session.plain_tokens(prompt)?
+        None => session.plain_tokens(prompt)?,
     };
     let mut screen = Screen::stdout();
     if args.echo {
