@@ -61,15 +61,8 @@ pub(crate) fn docs(cx: &Context) -> Result<Ran> {
 /// When a test fails.
 pub(crate) fn no_std(cx: &Context) -> Result<Ran> {
     Cmd::cargo()
-        .args([
-            "test",
-            "--package",
-            "bantam-core",
-            "--lib",
-            "--tests",
-            "--features",
-            "bantam-core/_internal",
-        ])
+        .args(["test", "--package", "bantam-core", "--features", "bantam-core/_internal"])
+        .args(["--lib", "--tests", "--no-fail-fast"])
         .dir(cx.root())
         .run()?;
     Ok(Ran::Yes)

@@ -17,16 +17,8 @@ pub(crate) fn asan(cx: &Context) -> Result<Ran> {
     // xtask is left out: it starts compilers and has no unsafe. Doctests are built by rustdoc,
     // which takes its flags from a variable of its own; they run the same code as the tests.
     Cmd::cargo()
-        .args([
-            "+nightly",
-            "test",
-            "--workspace",
-            "--exclude",
-            "xtask",
-            "--lib",
-            "--bins",
-            "--tests",
-        ])
+        .args(["+nightly", "test", "--workspace", "--exclude", "xtask"])
+        .args(["--lib", "--bins", "--tests", "--no-fail-fast"])
         .args(["--features", TEST_FEATURES, "--target", &target])
         .env("RUSTFLAGS", "-Zsanitizer=address")
         .env("ASAN_OPTIONS", "detect_stack_use_after_return=1:strict_string_checks=1")
@@ -49,7 +41,8 @@ pub(crate) fn valgrind(cx: &Context) -> Result<Ran> {
     let variable =
         format!("CARGO_TARGET_{}_UNKNOWN_LINUX_GNU_RUNNER", std::env::consts::ARCH.to_uppercase());
     let cmd = Cmd::cargo()
-        .args(["test", "--package", "bantam-core", "--lib", "--tests", "--features", TEST_FEATURES])
+        .args(["test", "--package", "bantam-core", "--features", TEST_FEATURES])
+        .args(["--lib", "--tests", "--no-fail-fast"])
         .env(variable, runner)
         .dir(cx.root());
     cx.not_run("under valgrind: core's tests with real models, which would take too long");

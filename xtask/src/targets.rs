@@ -170,7 +170,7 @@ pub(crate) fn qemu(cx: &Context, options: &QemuOptions) -> Result<Ran> {
     );
     let cmd = compiler
         .cargo(cx, "test", AARCH64_LINUX)
-        .args(["--lib", "--tests", "--features", TEST_FEATURES])
+        .args(["--lib", "--tests", "--no-fail-fast", "--features", TEST_FEATURES])
         .env("CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER", runner);
     cx.not_run(format!(
         "on an emulated {}: core's tests with real models, which would take too long",

@@ -10,9 +10,14 @@ fn ulps(got: f32, want: f64) -> f64 {
     (f64::from(got) - want).abs() / 2f64.powi(exponent - 23)
 }
 
+/// One of how many cases to try: fewer where `BANTAM_QUICK` says that the CPU is emulated.
+fn stride() -> usize {
+    if std::env::var_os("BANTAM_QUICK").is_some() { 61 } else { 1 }
+}
+
 /// Every `step`-th float bit pattern.
 fn floats(step: usize) -> impl Iterator<Item = f32> {
-    (0..=u32::MAX).step_by(step).map(f32::from_bits)
+    (0..=u32::MAX).step_by(step * stride()).map(f32::from_bits)
 }
 
 #[test]
@@ -23,7 +28,7 @@ fn exp_is_within_its_stated_error() {
         .fold(0.0, f64::max);
     assert!(worst <= 1.01, "{worst}");
     // Subnormal results round once more.
-    for i in 0..100_000 {
+    for i in (0..100_000).step_by(stride()) {
         let x = -87.0 - i as f32 * 17e-5;
         assert!(ulps(exp(x), f64::from(x).exp()) <= 1.5, "{x}");
     }
@@ -44,7 +49,7 @@ fn exp_at_its_edges() {
 #[test]
 fn sin_cos_are_nearly_correctly_rounded() {
     let mut worst = 0.0f64;
-    for i in 1..4_000_000u32 {
+    for i in (1..4_000_000u32).step_by(stride()) {
         let x = (i as f32) * 0.262_15;
         let (s, c) = sin_cos(x);
         let (want_s, want_c) = f64::from(x).sin_cos();
