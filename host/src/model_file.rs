@@ -14,7 +14,7 @@ use std::ops::Range;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::ptr;
-use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 use bantam_core::gguf::Gguf;
@@ -297,6 +297,9 @@ static MESSAGES: Mutex<Vec<Box<Message>>> = Mutex::new(Vec::new());
 /// Marks a slot that is being filled. No mapping starts at address 1.
 const RESERVED: usize = 1;
 
+/// Whether a thread is on its way out.
+static REPORTED: AtomicBool = AtomicBool::new(false);
+
 /// What handled the signal before.
 static PREVIOUS: OnceLock<libc::sigaction> = OnceLock::new();
 
@@ -381,6 +384,13 @@ extern "C" fn on_sigbus(
         if start > RESERVED && address.wrapping_sub(start) < len {
             // SAFETY: the message was stored before `start`, and none is ever freed or changed.
             let message = unsafe { &*slot.message.load(Ordering::SeqCst) };
+            // Several threads may meet the same end; the first one reports it.
+            if REPORTED.swap(true, Ordering::SeqCst) {
+                loop {
+                    // SAFETY: `pause` may be called in a handler and has no conditions.
+                    unsafe { libc::pause() };
+                }
+            }
             // SAFETY: `write` and `_exit` may be called in a handler; the buffer is valid for
             // its length.
             unsafe {
