@@ -131,7 +131,9 @@ fn an_unsupported_type_is_named() {
 #[test]
 fn every_truncation_is_refused() {
     let file = small().0;
-    for len in 0..file.len() {
+    // An interpreter takes a second for each.
+    let step = if cfg!(miri) { 97 } else { 1 };
+    for len in (0..file.len()).step_by(step) {
         let err = Gguf::parse(&file[..len]).unwrap_err();
         assert!(err.offset <= len as u64, "{len}: {err}");
         assert_eq!(err.to_string().lines().count(), 1);
