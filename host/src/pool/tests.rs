@@ -132,29 +132,3 @@ fn two_callers_take_turns() {
         }
     });
 }
-
-/// Prints what a job costs when every worker has to take part in it (each task waits for all):
-/// `cargo test -p bantam --release dispatch -- --ignored --nocapture`.
-#[test]
-#[ignore = "a measurement"]
-fn dispatch_cost() {
-    let cpus = thread::available_parallelism().map_or(1, usize::from);
-    for workers in 1..=cpus {
-        let pool = Pool::new(workers).unwrap();
-        let mut best = f64::INFINITY;
-        for _ in 0..10 {
-            let start = Instant::now();
-            for _ in 0..1000 {
-                let arrived = AtomicUsize::new(0);
-                pool.run(workers, &|_, _| {
-                    arrived.fetch_add(1, Ordering::SeqCst);
-                    while arrived.load(Ordering::SeqCst) < workers {
-                        std::hint::spin_loop();
-                    }
-                });
-            }
-            best = best.min(start.elapsed().as_secs_f64() / 1000.0);
-        }
-        println!("{workers} workers: {:.2} µs for each job", best * 1e6);
-    }
-}
