@@ -47,9 +47,12 @@ pub(crate) fn valgrind(cx: &Context) -> Result<Ran> {
     let cmd = Cmd::cargo()
         .args(["test", "--package", "bantam-core", "--features", TEST_FEATURES])
         .args(["--lib", "--tests", "--no-fail-fast"])
+        .args(["--", "--skip", "parity", "--skip", "matrix_products"])
         .env(variable, runner)
         .dir(cx.root());
     cx.not_run("under valgrind: core's tests with real models, which would take too long");
+    // Valgrind 3.19 computes the fused -(1·1) + 1 as -0, where IEEE-754 and every CPU have +0.
+    cx.not_run("under valgrind: equal bits of matrix products, as it rounds vfnmadd differently");
     reduced(cx, cmd).run()?;
     Ok(Ran::Yes)
 }
