@@ -151,7 +151,8 @@ fn bytes_under(dir: &Path) -> u64 {
         .sum()
 }
 
-fn style() -> ProgressStyle {
+/// A bar of bytes with its speed.
+pub(crate) fn style() -> ProgressStyle {
     let template = "  {msg} [{wide_bar}] {decimal_bytes}/{decimal_total_bytes}, {decimal_bytes_per_sec}, {eta} left";
     ProgressStyle::with_template(template)
         .unwrap_or_else(|_| ProgressStyle::default_bar())

