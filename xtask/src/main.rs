@@ -3,6 +3,7 @@
 //! Nothing here is part of the product. Each job prints the commands it runs, and a check whose
 //! tool is missing says `not run` and is listed at the end; it never counts as passed.
 
+mod bench;
 mod check;
 mod ci;
 mod cmd;
@@ -41,6 +42,8 @@ enum Job {
     Models(models::Options),
     /// Run the workspace's tests, doctests included
     Test(test::Options),
+    /// Measure Bantam beside another program, and this machine's limits
+    Bench(bench::Options),
     /// Run everything that CI runs, with times and a summary
     Ci(ci::Options),
     /// Check that every file is formatted
@@ -78,6 +81,7 @@ fn main() -> ExitCode {
     let result = match cli.job {
         Job::Setup(options) => setup::run(&cx, &options),
         Job::Models(options) => models::run(&cx, &options),
+        Job::Bench(options) => bench::run(&cx, &options),
         Job::Ci(options) => ci::run(&cx, &options),
         Job::Loc => loc::run(&cx),
         Job::Test(options) => test::run(&cx, &options).map(drop),
