@@ -136,6 +136,14 @@ impl Cmd {
     /// When it cannot be started.
     pub(crate) fn spawn_captured(&self) -> Result<std::process::Child> {
         self.say();
+        self.spawn_quietly()
+    }
+
+    /// As [`Cmd::spawn_captured`], for lines too long to be worth printing.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub(crate) fn spawn_quietly(&self) -> Result<std::process::Child> {
         self.command()
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

@@ -10,6 +10,7 @@ mod cmd;
 mod context;
 mod fetch;
 mod fuzz;
+mod identity;
 mod layers;
 mod loc;
 mod miri;
@@ -60,6 +61,8 @@ enum Job {
     Cross,
     /// Run core's tests on an emulated aarch64 CPU
     Qemu(targets::QemuOptions),
+    /// Check that logits are the same bits however and wherever they are computed
+    Identity(identity::Options),
     /// Run the tests under AddressSanitizer (nightly)
     Asan,
     /// Run core's tests under valgrind
@@ -92,6 +95,7 @@ fn main() -> ExitCode {
         Job::NoStd => check::no_std(&cx).map(drop),
         Job::Cross => targets::cross(&cx).map(drop),
         Job::Qemu(options) => targets::qemu(&cx, &options).map(drop),
+        Job::Identity(options) => identity::run(&cx, &options).map(drop),
         Job::Asan => sanitize::asan(&cx).map(drop),
         Job::Valgrind => sanitize::valgrind(&cx).map(drop),
         Job::Fuzz(options) => fuzz::run(&cx, &options).map(drop),

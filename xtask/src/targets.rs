@@ -60,6 +60,14 @@ impl Compiler {
         }
     }
 
+    /// Where it builds.
+    fn target_dir(self, cx: &Context) -> PathBuf {
+        match self {
+            Compiler::Default => cx.target_dir(),
+            Compiler::Debian | Compiler::DebianBuildCore => cx.target_dir().join("debian"),
+        }
+    }
+
     /// `cargo SUBCOMMAND` for `target` with this compiler, in a target folder of its own.
     fn cargo(self, cx: &Context, subcommand: &str, target: &str) -> Cmd {
         println!("{target}: {}", self.name());
@@ -68,9 +76,7 @@ impl Compiler {
             .dir(cx.root());
         if self != Compiler::Default {
             // Another compiler's output would push out the default one's, and be pushed out.
-            cmd = cmd
-                .env("RUSTC", DEBIAN_RUSTC)
-                .env("CARGO_TARGET_DIR", cx.target_dir().join("debian"));
+            cmd = cmd.env("RUSTC", DEBIAN_RUSTC).env("CARGO_TARGET_DIR", self.target_dir(cx));
         }
         if self == Compiler::DebianBuildCore {
             cmd = cmd.env("RUSTC_BOOTSTRAP", "1").arg("-Zbuild-std=core");
@@ -121,6 +127,54 @@ pub(crate) fn cross(cx: &Context) -> Result<Ran> {
     Ok(ran)
 }
 
+/// What it takes to build core for aarch64 Linux and to run it here.
+pub(crate) struct EmulatedArm {
+    compiler: Compiler,
+    qemu: &'static str,
+}
+
+impl EmulatedArm {
+    /// Finds a compiler, a linker and QEMU; if one is missing, says that `what` was not run.
+    pub(crate) fn find(cx: &Context, what: &str) -> Option<Self> {
+        let qemu = ["qemu-aarch64", "qemu-aarch64-static"].into_iter().find(|name| on_path(name));
+        let (compiler, qemu) = match (Compiler::find(AARCH64_LINUX), qemu) {
+            (Some(compiler), Some(qemu)) if on_path("aarch64-linux-gnu-gcc") => (compiler, qemu),
+            (None, _) => {
+                cx.not_run(format!("{what}: no compiler for {AARCH64_LINUX}; `cargo xtask setup`"));
+                return None;
+            }
+            (_, None) => {
+                cx.not_run(format!("{what}: qemu-aarch64 is missing; `cargo xtask setup`"));
+                return None;
+            }
+            _ => {
+                cx.not_run(format!("{what}: aarch64-linux-gnu-gcc, which links it, is missing"));
+                return None;
+            }
+        };
+        Some(EmulatedArm { compiler, qemu })
+    }
+
+    /// `cargo SUBCOMMAND` on core for the emulated CPU.
+    pub(crate) fn cargo(&self, cx: &Context, subcommand: &str) -> Cmd {
+        self.compiler.cargo(cx, subcommand, AARCH64_LINUX)
+    }
+
+    /// Where that cargo puts what it builds with `--release`.
+    pub(crate) fn release_dir(&self, cx: &Context) -> PathBuf {
+        self.compiler.target_dir(cx).join(AARCH64_LINUX).join("release")
+    }
+
+    /// The words that run a program on an emulated CPU of this name.
+    pub(crate) fn emulator<'a>(&self, cpu: &'a str) -> [&'a str; 7] {
+        // Where Debian's own arm64 libc is installed too, the loader from -L would take that
+        // library, of another build than itself, and the first thread would hang: so name the one
+        // it goes with.
+        let library = "LD_LIBRARY_PATH=/usr/aarch64-linux-gnu/lib";
+        [self.qemu, "-cpu", cpu, "-L", "/usr/aarch64-linux-gnu", "-E", library]
+    }
+}
+
 /// Options of `cargo xtask qemu`.
 #[derive(clap::Args)]
 pub(crate) struct QemuOptions {
@@ -146,32 +200,13 @@ pub(crate) fn qemu(cx: &Context, options: &QemuOptions) -> Result<Ran> {
     if options.cpu.contains(char::is_whitespace) {
         bail!("a CPU's name has no spaces: {:?}", options.cpu);
     }
-    let Some(compiler) = Compiler::find(AARCH64_LINUX) else {
-        return Ok(cx.not_run(format!(
-            "core's tests on aarch64: no compiler for {AARCH64_LINUX}; `cargo xtask setup`"
-        )));
+    let Some(arm) = EmulatedArm::find(cx, "core's tests on aarch64") else {
+        return Ok(Ran::No);
     };
-    let Some(qemu) = ["qemu-aarch64", "qemu-aarch64-static"].into_iter().find(|name| on_path(name))
-    else {
-        return Ok(
-            cx.not_run("core's tests on aarch64: qemu-aarch64 is missing; `cargo xtask setup`")
-        );
-    };
-    if !on_path("aarch64-linux-gnu-gcc") {
-        return Ok(cx.not_run(
-            "core's tests on aarch64: aarch64-linux-gnu-gcc, which links them, is missing",
-        ));
-    }
-    // Where Debian's own arm64 libc is installed too, the loader from -L would take that library,
-    // of another build than itself, and the first thread would hang: so name the one it goes with.
-    let runner = format!(
-        "{qemu} -cpu {} -L /usr/aarch64-linux-gnu -E LD_LIBRARY_PATH=/usr/aarch64-linux-gnu/lib",
-        options.cpu
-    );
-    let cmd = compiler
-        .cargo(cx, "test", AARCH64_LINUX)
+    let cmd = arm
+        .cargo(cx, "test")
         .args(["--lib", "--tests", "--no-fail-fast", "--features", TEST_FEATURES])
-        .env("CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER", runner);
+        .env("CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER", arm.emulator(&options.cpu).join(" "));
     cx.not_run(format!(
         "on an emulated {}: core's tests with real models, which would take too long",
         options.cpu
