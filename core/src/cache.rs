@@ -1,8 +1,8 @@
 //! Keys and values of every position seen, in memory that the caller lent.
 
-use crate::arena::{Arena, ArenaError};
+use crate::arena::{Arena, ArenaError, Plain, bytes_for};
 use crate::kernels::{CacheRef, KernelSet};
-use crate::par::{Parallel, for_each_part};
+use crate::par::{Parallel, Serial, for_each_part};
 
 /// How the cache stores keys and values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -12,31 +12,68 @@ pub enum CacheType {
     F16,
     /// Single floats: twice the memory, for tests and references.
     F32,
+    /// Integers of 8 bits with a half float's scale for each 32: 0.53 of the memory.
+    Q8_0,
 }
 
-impl CacheType {
-    /// Bytes of one element.
-    pub const fn bytes(self) -> usize {
-        match self {
-            CacheType::F16 => 2,
-            CacheType::F32 => 4,
-        }
+const LANES: usize = CacheRef::LANES;
+const GROUP: usize = CacheRef::GROUP;
+/// Values converted at a time, on the stack.
+const PART: usize = 64;
+/// Values of a batch below which the workers are not woken.
+const MIN_VALUES: usize = 1 << 12;
+
+/// The cache's shape.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct CacheShape {
+    pub ty: CacheType,
+    pub n_layer: usize,
+    pub n_head_kv: usize,
+    pub head_dim: usize,
+    pub n_ctx: usize,
+}
+
+impl CacheShape {
+    /// Bytes that a cache of this shape takes in an arena, or `None` if that is no number.
+    pub(crate) fn bytes(&self) -> Option<usize> {
+        let (elements, scales) = (self.len(self.head_dim)?, self.len(self.groups())?);
+        Some(match self.ty {
+            CacheType::F16 => bytes_for::<u16>(elements),
+            CacheType::F32 => bytes_for::<f32>(elements),
+            CacheType::Q8_0 => bytes_for::<i8>(elements).checked_add(bytes_for::<u16>(scales))?,
+        })
+    }
+
+    /// Scales of one key or value.
+    const fn groups(&self) -> usize {
+        self.head_dim.div_ceil(GROUP)
+    }
+
+    /// Positions that there is room for: whole blocks of keys.
+    const fn rows(&self) -> usize {
+        self.n_ctx.next_multiple_of(LANES)
+    }
+
+    /// Values in all, of `width` per position and head.
+    fn len(&self, width: usize) -> Option<usize> {
+        let rows = self.n_ctx.checked_next_multiple_of(LANES)?;
+        let per_layer = rows.checked_mul(self.n_head_kv)?.checked_mul(width)?.checked_mul(2)?;
+        per_layer.checked_mul(self.n_layer)
     }
 }
 
-/// The cache: for each layer its keys, then its values, each head by head, position by position.
+/// The cache: for each layer its keys, then its values, each head by head.
 #[derive(Debug)]
 pub struct KvCache<'b> {
+    shape: CacheShape,
     store: Store<'b>,
-    n_ctx: usize,
-    n_head_kv: usize,
-    head_dim: usize,
 }
 
 #[derive(Debug)]
 enum Store<'b> {
-    F16(&'b mut [u16]),
-    F32(&'b mut [f32]),
+    F16(Plane<'b, u16>),
+    F32(Plane<'b, f32>),
+    Q8_0 { qs: Plane<'b, i8>, d: Plane<'b, u16> },
 }
 
 /// Keys or values.
@@ -47,48 +84,31 @@ pub(crate) enum Half {
 }
 
 impl<'b> KvCache<'b> {
-    pub(crate) fn new(
-        ty: CacheType,
-        elements: usize,
-        [n_ctx, n_head_kv, head_dim]: [usize; 3],
-        arena: &mut Arena<'b>,
-    ) -> Result<Self, ArenaError> {
-        // Every position is written before it is read, so a long context costs memory only as it
-        // fills.
-        let store = match ty {
-            CacheType::F16 => Store::F16(arena.take_unzeroed(elements)?),
-            CacheType::F32 => Store::F32(arena.take_unzeroed(elements)?),
+    pub(crate) fn new(shape: CacheShape, arena: &mut Arena<'b>) -> Result<Self, ArenaError> {
+        let store = match shape.ty {
+            CacheType::F16 => Store::F16(Plane::new(&shape, shape.head_dim, arena)?),
+            CacheType::F32 => Store::F32(Plane::new(&shape, shape.head_dim, arena)?),
+            CacheType::Q8_0 => Store::Q8_0 {
+                qs: Plane::new(&shape, shape.head_dim, arena)?,
+                d: Plane::new(&shape, shape.groups(), arena)?,
+            },
         };
-        Ok(KvCache { store, n_ctx, n_head_kv, head_dim })
+        Ok(KvCache { shape, store })
     }
 
     /// How elements are stored.
     pub const fn cache_type(&self) -> CacheType {
-        match self.store {
-            Store::F16(_) => CacheType::F16,
-            Store::F32(_) => CacheType::F32,
-        }
+        self.shape.ty
     }
 
-    /// Elements of one head over the whole context.
-    const fn head_len(&self) -> usize {
-        self.n_ctx * self.head_dim
-    }
-
-    /// Where the heads of one layer's keys or values lie.
-    const fn heads(&self, layer: usize, half: Half) -> core::ops::Range<usize> {
-        let len = self.head_len() * self.n_head_kv;
-        let start = (layer * 2 + half as usize) * len;
-        start..start + len
-    }
-
-    /// One head's keys or values, position by position.
+    /// One head's keys or values.
     pub(crate) fn head(&self, layer: usize, half: Half, head: usize) -> CacheRef<'_> {
-        let start = self.heads(layer, half).start + head * self.head_len();
-        let range = start..start + self.head_len();
         match &self.store {
-            Store::F16(store) => CacheRef::F16(store.get(range).unwrap_or(&[])),
-            Store::F32(store) => CacheRef::F32(store.get(range).unwrap_or(&[])),
+            Store::F16(plane) => CacheRef::F16(plane.head(layer, half, head)),
+            Store::F32(plane) => CacheRef::F32(plane.head(layer, half, head)),
+            Store::Q8_0 { qs, d } => {
+                CacheRef::Q8_0 { qs: qs.head(layer, half, head), d: d.head(layer, half, head) }
+            }
         }
     }
 
@@ -103,74 +123,228 @@ impl<'b> KvCache<'b> {
         kernels: KernelSet,
         parallel: &dyn Parallel,
     ) {
-        let (range, head_len, head_dim) = (self.heads(layer, half), self.head_len(), self.head_dim);
-        let row_len = self.n_head_kv * head_dim;
-        let head_of = |row: &'_ [f32], head: usize| -> core::ops::Range<usize> {
-            let start = head * head_dim;
-            start.min(row.len())..(start + head_dim).min(row.len())
+        let CacheShape { n_head_kv, head_dim, .. } = self.shape;
+        let parallel = if rows.len() < MIN_VALUES { &Serial } else { parallel };
+        let row_len = (n_head_kv * head_dim).max(1);
+        let head_row = |row: usize, head: usize| {
+            let start = row * row_len + head * head_dim;
+            rows.get(start..start + head_dim).unwrap_or(&[])
         };
+        let positions = 0..rows.len() / row_len;
         match &mut self.store {
-            Store::F16(store) => {
-                let Some(heads) = store.get_mut(range) else { return };
-                for_each_part(parallel, heads, head_len, &|_, head, part: &mut [u16]| {
-                    let places = part.chunks_exact_mut(head_dim).skip(first_pos);
-                    for (place, row) in places.zip(rows.chunks_exact(row_len)) {
-                        kernels.store_f16(row.get(head_of(row, head)).unwrap_or(&[]), place);
+            Store::F16(plane) => {
+                plane.each_head(layer, half, parallel, &|head, places| {
+                    for row in positions.clone() {
+                        let mut half_floats = [0; PART];
+                        for (i, x) in head_row(row, head).chunks(PART).enumerate() {
+                            let part = half_floats.split_at_mut(x.len()).0;
+                            kernels.store_f16(x, part);
+                            places.put(first_pos + row, i * PART, part);
+                        }
                     }
                 });
             }
-            Store::F32(store) => {
-                let Some(heads) = store.get_mut(range) else { return };
-                for_each_part(parallel, heads, head_len, &|_, head, part: &mut [f32]| {
-                    let places = part.chunks_exact_mut(head_dim).skip(first_pos);
-                    for (place, row) in places.zip(rows.chunks_exact(row_len)) {
-                        place.copy_from_slice(row.get(head_of(row, head)).unwrap_or(&[]));
+            Store::F32(plane) => {
+                plane.each_head(layer, half, parallel, &|head, places| {
+                    for row in positions.clone() {
+                        places.put(first_pos + row, 0, head_row(row, head));
                     }
                 });
+            }
+            Store::Q8_0 { qs, d } => {
+                for head in 0..n_head_kv {
+                    let (mut qs, mut d) =
+                        (qs.head_mut(layer, half, head), d.head_mut(layer, half, head));
+                    for row in positions.clone() {
+                        let (mut integers, mut scales) = ([0; PART], [0; PART / GROUP]);
+                        for (i, x) in head_row(row, head).chunks(PART).enumerate() {
+                            let integers = integers.split_at_mut(x.len()).0;
+                            let scales = scales.split_at_mut(x.len().div_ceil(GROUP)).0;
+                            kernels.store_q8_0(x, integers, scales);
+                            qs.put(first_pos + row, i * PART, integers);
+                            d.put(first_pos + row, i * (PART / GROUP), scales);
+                        }
+                    }
+                }
             }
         }
     }
 
     /// Bytes that `n` positions take when saved.
-    pub(crate) fn saved_bytes(&self, n_layer: usize, n: usize) -> usize {
-        n_layer * 2 * self.n_head_kv * n * self.head_dim * self.cache_type().bytes()
+    pub(crate) fn saved_bytes(&self, n: usize) -> usize {
+        match &self.store {
+            Store::F16(plane) => plane.saved_bytes(n),
+            Store::F32(plane) => plane.saved_bytes(n),
+            Store::Q8_0 { qs, d } => qs.saved_bytes(n) + d.saved_bytes(n),
+        }
     }
 
     /// Writes the first `n` positions of every head, little-endian; `out` has `saved_bytes`.
     pub(crate) fn save(&self, n: usize, out: &mut [u8]) {
-        let (head_len, len) = (self.head_len().max(1), n * self.head_dim);
         match &self.store {
-            Store::F16(store) => {
-                let values = store.chunks_exact(head_len).flat_map(|head| head.iter().take(len));
-                for (out, v) in out.as_chunks_mut::<2>().0.iter_mut().zip(values) {
-                    *out = v.to_le_bytes();
-                }
-            }
-            Store::F32(store) => {
-                let values = store.chunks_exact(head_len).flat_map(|head| head.iter().take(len));
-                for (out, v) in out.as_chunks_mut::<4>().0.iter_mut().zip(values) {
-                    *out = v.to_le_bytes();
-                }
+            Store::F16(plane) => plane.save(n, out),
+            Store::F32(plane) => plane.save(n, out),
+            Store::Q8_0 { qs, d } => {
+                let (out_qs, out_d) = out.split_at_mut(qs.saved_bytes(n).min(out.len()));
+                qs.save(n, out_qs);
+                d.save(n, out_d);
             }
         }
     }
 
     /// Reads back what [`KvCache::save`] wrote for `n` positions.
     pub(crate) fn restore(&mut self, n: usize, bytes: &[u8]) {
-        let (head_len, len) = (self.head_len().max(1), n * self.head_dim);
         match &mut self.store {
-            Store::F16(store) => {
-                let places = store.chunks_exact_mut(head_len).flat_map(|h| h.iter_mut().take(len));
-                for (place, &v) in places.zip(bytes.as_chunks::<2>().0) {
-                    *place = u16::from_le_bytes(v);
+            Store::F16(plane) => plane.restore(n, bytes),
+            Store::F32(plane) => plane.restore(n, bytes),
+            Store::Q8_0 { qs, d } => {
+                let (bytes_qs, bytes_d) = bytes.split_at(qs.saved_bytes(n).min(bytes.len()));
+                qs.restore(n, bytes_qs);
+                d.restore(n, bytes_d);
+            }
+        }
+    }
+}
+
+/// Something stored by position: elements, or the scales of quantized ones.
+trait Stored: Plain {
+    const BYTES: usize;
+    fn to_bytes(self, out: &mut [u8]);
+    fn from_bytes(bytes: &[u8]) -> Self;
+}
+
+macro_rules! stored {
+    ($($t:ty),*) => {$(
+        impl Stored for $t {
+            const BYTES: usize = size_of::<$t>();
+            fn to_bytes(self, out: &mut [u8]) {
+                if let Some(out) = out.first_chunk_mut() {
+                    *out = self.to_le_bytes();
                 }
             }
-            Store::F32(store) => {
-                let places = store.chunks_exact_mut(head_len).flat_map(|h| h.iter_mut().take(len));
-                for (place, &v) in places.zip(bytes.as_chunks::<4>().0) {
-                    *place = f32::from_le_bytes(v);
+            fn from_bytes(bytes: &[u8]) -> Self {
+                bytes.first_chunk().map_or(Self::default(), |&bytes| Self::from_le_bytes(bytes))
+            }
+        }
+    )*};
+}
+stored!(i8, u16, f32);
+
+/// `width` stored values for each layer, half, head and position, laid out as [`CacheRef`] says.
+#[derive(Debug)]
+struct Plane<'b, T> {
+    values: &'b mut [T],
+    width: usize,
+    rows: usize,
+    n_head_kv: usize,
+}
+
+/// One head's part of a plane, to be written.
+struct Places<'p, T> {
+    values: &'p mut [T],
+    half: Half,
+    width: usize,
+}
+
+impl<'b, T: Stored + Default + Send> Plane<'b, T> {
+    fn new(shape: &CacheShape, width: usize, arena: &mut Arena<'b>) -> Result<Self, ArenaError> {
+        // Every position counts only once it was written, so a long context costs memory only as
+        // it fills.
+        let values = arena.take_unzeroed(shape.len(width).unwrap_or(usize::MAX))?;
+        Ok(Plane { values, width, rows: shape.rows(), n_head_kv: shape.n_head_kv })
+    }
+
+    const fn head_len(&self) -> usize {
+        self.rows * self.width
+    }
+
+    /// Where one head's keys or values begin.
+    const fn start(&self, layer: usize, half: Half, head: usize) -> usize {
+        ((layer * 2 + half as usize) * self.n_head_kv + head) * self.head_len()
+    }
+
+    fn head(&self, layer: usize, half: Half, head: usize) -> &[T] {
+        let start = self.start(layer, half, head);
+        self.values.get(start..start + self.head_len()).unwrap_or(&[])
+    }
+
+    fn head_mut(&mut self, layer: usize, half: Half, head: usize) -> Places<'_, T> {
+        let (start, len, width) = (self.start(layer, half, head), self.head_len(), self.width);
+        let values = self.values.get_mut(start..start + len).unwrap_or_default();
+        Places { values, half, width }
+    }
+
+    /// Calls `f` for each head of one layer's keys or values.
+    fn each_head(
+        &mut self,
+        layer: usize,
+        half: Half,
+        parallel: &dyn Parallel,
+        f: &(dyn Fn(usize, &mut Places<'_, T>) + Sync),
+    ) {
+        let (start, len, width) = (self.start(layer, half, 0), self.head_len(), self.width);
+        let heads = self.values.get_mut(start..start + self.n_head_kv * len).unwrap_or_default();
+        for_each_part(parallel, heads, len, &|_, head, values: &mut [T]| {
+            f(head, &mut Places { values, half, width });
+        });
+    }
+
+    fn saved_bytes(&self, n: usize) -> usize {
+        self.values.len() / self.rows.max(1) * n * T::BYTES
+    }
+
+    /// Half, and index in the plane, of every value of the first `n` positions in saving order: row
+    /// by row in both halves.
+    fn saved_order(&self, n: usize) -> impl Iterator<Item = usize> + use<T> {
+        let (width, head_len, n_head_kv) = (self.width, self.head_len(), self.n_head_kv);
+        let n_heads = self.values.len() / head_len.max(1);
+        (0..n_heads).flat_map(move |head| {
+            let half = if head / n_head_kv.max(1) % 2 == 0 { Half::Keys } else { Half::Values };
+            (0..n).flat_map(move |pos| {
+                (0..width).map(move |i| head * head_len + index(half, width, pos, i))
+            })
+        })
+    }
+
+    fn save(&self, n: usize, out: &mut [u8]) {
+        for (out, i) in out.chunks_exact_mut(T::BYTES).zip(self.saved_order(n)) {
+            self.values.get(i).copied().unwrap_or_default().to_bytes(out);
+        }
+    }
+
+    fn restore(&mut self, n: usize, bytes: &[u8]) {
+        for (bytes, i) in bytes.chunks_exact(T::BYTES).zip(self.saved_order(n)) {
+            if let Some(place) = self.values.get_mut(i) {
+                *place = T::from_bytes(bytes);
+            }
+        }
+    }
+}
+
+/// Where element `i` of a position lies in a head of rows of `width`.
+const fn index(half: Half, width: usize, pos: usize, i: usize) -> usize {
+    match half {
+        Half::Keys => (pos / LANES * width + i) * LANES + pos % LANES,
+        Half::Values => pos * width + i,
+    }
+}
+
+impl<T: Copy> Places<'_, T> {
+    /// Stores elements of a position from `i` on.
+    fn put(&mut self, pos: usize, i: usize, values: &[T]) {
+        let places = self.values.get_mut(index(self.half, self.width, pos, i)..);
+        match (self.half, places) {
+            (Half::Values, Some(places)) => {
+                for (place, &value) in places.iter_mut().zip(values) {
+                    *place = value;
                 }
             }
+            (Half::Keys, Some(places)) => {
+                for (place, &value) in places.iter_mut().step_by(LANES).zip(values) {
+                    *place = value;
+                }
+            }
+            _ => {}
         }
     }
 }

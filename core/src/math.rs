@@ -1,9 +1,11 @@
 //! Elementary functions as fixed sequences of IEEE operations (section 5 of the numerics text).
 //!
-//! Everything here is branch-light and always inlined, so that a caller compiled for a wider
-//! instruction set turns loops over these functions into vector code with the same bits.
+//! Those that kernels need many of are written once over [`Float`], which is one f32 or a register
+//! of them: every lane is the scalar sequence by construction.
 
 #![allow(clippy::excessive_precision)] // constants keep the digits they were published with
+
+use core::ops::{Add, Div, Mul, Neg, Sub};
 
 /// The NaN that kernels write in place of any NaN.
 pub const CANONICAL_NAN: f32 = f32::from_bits(0x7FC0_0000);
@@ -107,12 +109,76 @@ pub fn fold_lanes(mut lanes: [f32; LANES]) -> f32 {
     lanes[0]
 }
 
+/// One f32, or several side by side that go through the same operations.
+pub trait Float:
+    Copy
+    + Add<Output = Self>
+    + Sub<Output = Self>
+    + Mul<Output = Self>
+    + Div<Output = Self>
+    + Neg<Output = Self>
+{
+    /// `x`, in every lane.
+    fn splat(x: f32) -> Self;
+
+    /// `self·b + c` with one rounding.
+    fn fma(self, b: Self, c: Self) -> Self;
+
+    /// `x` where `a > b`, otherwise `y`.
+    fn where_greater(a: Self, b: Self, x: Self, y: Self) -> Self;
+
+    /// The canonical NaN where there is a NaN, otherwise `self`.
+    fn canonical(self) -> Self;
+
+    /// `2^(n >> 1)` and `2^(n - (n >> 1))`, for the integer `n` that `self - EXP_MAGIC` is.
+    fn powers_of_two(self) -> (Self, Self);
+
+    /// `self` where `self > other`, otherwise `other`.
+    #[inline(always)]
+    fn max(self, other: Self) -> Self {
+        Self::where_greater(self, other, self, other)
+    }
+
+    /// `self` where `self < other`, otherwise `other`.
+    #[inline(always)]
+    fn min(self, other: Self) -> Self {
+        Self::where_greater(other, self, self, other)
+    }
+}
+
+impl Float for f32 {
+    #[inline(always)]
+    fn splat(x: f32) -> f32 {
+        x
+    }
+    #[inline(always)]
+    fn fma(self, b: f32, c: f32) -> f32 {
+        fma(self, b, c)
+    }
+    #[inline(always)]
+    fn where_greater(a: f32, b: f32, x: f32, y: f32) -> f32 {
+        if a > b { x } else { y }
+    }
+    #[inline(always)]
+    fn canonical(self) -> f32 {
+        canonical(self)
+    }
+    #[inline(always)]
+    fn powers_of_two(self) -> (f32, f32) {
+        let n = (self.to_bits() as i32).wrapping_sub(EXP_MAGIC.to_bits() as i32);
+        let half = n >> 1;
+        let power = |k: i32| f32::from_bits((k.wrapping_add(127) as u32) << 23);
+        (power(half), power(n.wrapping_sub(half)))
+    }
+}
+
+/// Adding and taking away 1.5·2^23 rounds to an integer; the sum's low bits hold it.
+pub const EXP_MAGIC: f32 = 12_582_912.0;
+
 /// `e^x`; +0 below −104, +∞ above 88.73. Error at most 1.01 ULP (1.5 where the result
 /// is subnormal).
 #[inline(always)]
-pub fn exp(x: f32) -> f32 {
-    // Adding and taking away 1.5·2^23 rounds to an integer; the sum's low bits hold it.
-    const MAGIC: f32 = 12_582_912.0;
+pub fn exp<F: Float>(x: F) -> F {
     const LOG2_E: f32 = core::f32::consts::LOG2_E;
     // ln 2 in two parts, the first short enough that n·LN2_HI is exact (Cephes, expf).
     const LN2_HI: f32 = 0.693_359_375;
@@ -120,45 +186,50 @@ pub fn exp(x: f32) -> f32 {
     // Minimax coefficients for (e^r − 1 − r) / r² on ±ln2/2 (Cephes, expf).
     const P: [f32; 6] =
         [1.987_569_1e-4, 1.398_199_9e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 5.0e-1];
-    let clamped = if x < -104.0 { -104.0 } else { x };
-    let clamped = if clamped > 88.73 { 88.73 } else { clamped };
-    let shifted = clamped * LOG2_E + MAGIC;
-    let n = shifted - MAGIC;
-    let r = fma(n, -LN2_HI, clamped);
-    let r = fma(n, -LN2_LO, r);
-    let mut p = P[0];
+    let (low, high) = (F::splat(-104.0), F::splat(88.73));
+    // A NaN stays in both, as neither comparison with it holds.
+    let clamped = high.min(low.max(x));
+    let shifted = clamped * F::splat(LOG2_E) + F::splat(EXP_MAGIC);
+    let n = shifted - F::splat(EXP_MAGIC);
+    let r = n.fma(F::splat(-LN2_HI), clamped);
+    let r = n.fma(F::splat(-LN2_LO), r);
+    let mut p = F::splat(P[0]);
     for &c in &P[1..] {
-        p = fma(p, r, c);
+        p = p.fma(r, F::splat(c));
     }
-    let y = fma(p, r * r, r) + 1.0;
-    let n = (shifted.to_bits() as i32).wrapping_sub(MAGIC.to_bits() as i32);
-    let half = n >> 1;
-    let power = |k: i32| f32::from_bits((k.wrapping_add(127) as u32) << 23);
-    let y = y * power(half) * power(n.wrapping_sub(half));
-    let y = if x < -104.0 { 0.0 } else { y };
-    if x > 88.73 { f32::INFINITY } else { y }
+    let y = p.fma(r * r, r) + F::splat(1.0);
+    let (half, other_half) = shifted.powers_of_two();
+    let y = y * half * other_half;
+    let y = F::where_greater(low, x, F::splat(0.0), y);
+    F::where_greater(x, high, F::splat(f32::INFINITY), y)
 }
 
 /// `x / (1 + e^-x)`.
 #[inline(always)]
-pub fn silu(x: f32) -> f32 {
-    x / (1.0 + exp(-x))
+pub fn silu<F: Float>(x: F) -> F {
+    x / (F::splat(1.0) + exp(-x))
 }
 
 /// The tanh form of GELU, through the logistic function.
 #[inline(always)]
-pub fn gelu(x: f32) -> f32 {
+pub fn gelu<F: Float>(x: F) -> F {
     const CUBIC: f32 = 0.044_715;
     // -2·√(2/π)
     const SCALE: f32 = -1.595_769_1;
-    let p = fma(CUBIC * (x * x), x, x);
-    x / (1.0 + exp(SCALE * p))
+    let p = (F::splat(CUBIC) * (x * x)).fma(x, x);
+    x / (F::splat(1.0) + exp(F::splat(SCALE) * p))
 }
 
 /// `tanh x` as `1 − 2 / (e^2x + 1)`.
 #[inline(always)]
-pub fn tanh(x: f32) -> f32 {
-    1.0 - 2.0 / (exp(2.0 * x) + 1.0)
+pub fn tanh<F: Float>(x: F) -> F {
+    F::splat(1.0) - F::splat(2.0) / (exp(F::splat(2.0) * x) + F::splat(1.0))
+}
+
+/// `cap · tanh(x / cap)`.
+#[inline(always)]
+pub fn soft_cap<F: Float>(x: F, cap: f32) -> F {
+    F::splat(cap) * tanh(x / F::splat(cap))
 }
 
 /// `(sin θ, cos θ)` of an angle in radians, |θ| < 2^20. Error at most 0.51 ULP.

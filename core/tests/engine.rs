@@ -12,6 +12,7 @@ use bantam_core::par::{Parallel, Serial};
 use support::{MIX, Memory, N_VOCAB, prompt, tiny};
 
 const FAMILIES: [&str; 4] = ["llama", "qwen2", "qwen3", "gemma3"];
+const CACHES: [CacheType; 3] = [CacheType::F16, CacheType::F32, CacheType::Q8_0];
 
 /// Threads made for every run, so that tasks meet in every possible order.
 struct Threads(usize);
@@ -89,7 +90,7 @@ fn batches_workers_and_kernels_leave_no_trace() {
     let tokens = prompt(45, 1);
     for family in FAMILIES {
         let bytes = tiny(family, &MIX).write();
-        for cache in [CacheType::F16, CacheType::F32] {
+        for cache in CACHES {
             let want = reference(&bytes, &tokens, cache);
             assert_ne!(want[0], want[1], "{family}: logits do not depend on the token");
             assert!(want.iter().flatten().all(|&b| f32::from_bits(b).is_finite()));
@@ -130,31 +131,51 @@ fn cache_history_leaves_no_trace() {
     let (tokens, other) = (prompt(90, 2), prompt(60, 3));
     for family in FAMILIES {
         let bytes = tiny(family, &MIX).write();
-        let want = reference(&bytes, &tokens, CacheType::F16).pop().unwrap();
-        let options = PlanOptions { n_batch: 16, ..PlanOptions::new(128) };
-        with_engine(&bytes, options, EngineOptions::default(), |engine| {
-            // Another conversation was here before.
-            engine.prefill(&other).unwrap();
-            engine.truncate(0).unwrap();
-            engine.prefill(&tokens).unwrap();
-            assert_eq!(bits(engine.logits()), want, "{family}: after another prompt");
+        for cache in CACHES {
+            let want = reference(&bytes, &tokens, cache).pop().unwrap();
+            let options = PlanOptions { n_batch: 16, cache, ..PlanOptions::new(128) };
+            with_engine(&bytes, options, EngineOptions::default(), |engine| {
+                // Another conversation was here before.
+                engine.prefill(&other).unwrap();
+                engine.truncate(0).unwrap();
+                engine.prefill(&tokens).unwrap();
+                assert_eq!(bits(engine.logits()), want, "{family}: after another prompt");
 
-            // A shared prefix, then something else, then back.
-            engine.truncate(40).unwrap();
-            engine.prefill(&other).unwrap();
-            engine.truncate(40).unwrap();
-            assert_eq!(bits(engine.prefill(&tokens[40..]).unwrap()), want, "{family}: prefix");
+                // A shared prefix, then something else, then back.
+                engine.truncate(40).unwrap();
+                engine.prefill(&other).unwrap();
+                engine.truncate(40).unwrap();
+                assert_eq!(bits(engine.prefill(&tokens[40..]).unwrap()), want, "{family}: prefix");
 
-            // Saved, forgotten, restored.
-            engine.truncate(77).unwrap();
-            let mut state = vec![0; engine.state_bytes()];
-            assert_eq!(engine.save(&mut state), Ok(state.len()));
-            engine.truncate(0).unwrap();
-            engine.prefill(&other).unwrap();
-            engine.restore(&state).unwrap();
-            assert_eq!((engine.pos(), engine.tokens()), (77, &tokens[..77]));
-            assert_eq!(bits(engine.prefill(&tokens[77..]).unwrap()), want, "{family}: restored");
-        });
+                // Saved, forgotten, restored.
+                engine.truncate(77).unwrap();
+                let mut state = vec![0; engine.state_bytes()];
+                assert_eq!(engine.save(&mut state), Ok(state.len()));
+                engine.truncate(0).unwrap();
+                engine.prefill(&other).unwrap();
+                engine.restore(&state).unwrap();
+                assert_eq!((engine.pos(), engine.tokens()), (77, &tokens[..77]));
+                assert_eq!(
+                    bits(engine.prefill(&tokens[77..]).unwrap()),
+                    want,
+                    "{family}: restored"
+                );
+
+                // And in a context of another length, which the saved bytes must not show.
+                let other_ctx = PlanOptions { n_batch: 7, cache, ..PlanOptions::new(91) };
+                with_engine(&bytes, other_ctx, EngineOptions::default(), |engine| {
+                    engine.restore(&state).unwrap();
+                    let mut again = vec![0; engine.state_bytes()];
+                    engine.save(&mut again).unwrap();
+                    assert_eq!(again, state, "{family}: saved again");
+                    assert_eq!(
+                        bits(engine.prefill(&tokens[77..]).unwrap()),
+                        want,
+                        "{family}: moved"
+                    );
+                });
+            });
+        }
     }
 }
 
@@ -163,7 +184,7 @@ fn what_the_memory_held_leaves_no_trace() {
     let tokens = prompt(70, 5);
     for family in FAMILIES {
         let bytes = tiny(family, &MIX).write();
-        for cache in [CacheType::F16, CacheType::F32] {
+        for cache in CACHES {
             let want = reference(&bytes, &tokens, cache).pop().unwrap();
             let gguf = Gguf::parse(&bytes).unwrap();
             let model = Model::new(&gguf).unwrap();
@@ -286,6 +307,7 @@ fn damaged_or_foreign_state_is_refused() {
     assert_eq!(refuse(8, &state), EngineError::ContextFull(0, 9, 8));
     assert!(matches!(refuse(16, &save(&changed, CacheType::F16)), EngineError::StateModel(..)));
     assert!(matches!(refuse(16, &save(&bytes, CacheType::F32)), EngineError::StateCache(..)));
+    assert!(matches!(refuse(16, &save(&bytes, CacheType::Q8_0)), EngineError::StateCache(..)));
     for len in 0..state.len() {
         let error = refuse(16, &state[..len]);
         assert!(matches!(error, EngineError::NotState | EngineError::StateSize(..)), "{len}");
@@ -303,7 +325,7 @@ fn plans_are_exact() {
     let gguf = Gguf::parse(&bytes).unwrap();
     let model = Model::new(&gguf).unwrap();
     for (n_ctx, n_batch, cache) in
-        [(1, 1, CacheType::F16), (33, 512, CacheType::F32), (100, 9, CacheType::F16)]
+        [(1, 1, CacheType::F16), (33, 512, CacheType::F32), (100, 9, CacheType::Q8_0)]
     {
         let plan = model.plan(&PlanOptions { n_batch, cache, ..PlanOptions::new(n_ctx) }).unwrap();
         let mut memory = Memory::new(plan.bytes());
@@ -337,5 +359,5 @@ fn every_target_computes_the_same_bits() {
             hash = (hash ^ u64::from(logit)).wrapping_mul(0x0000_0100_0000_01B3).rotate_left(7);
         }
     }
-    assert_eq!(hash, 0xD9AD_4C85_C8BD_00BE, "{hash:#018x}");
+    assert_eq!(hash, 0x74C4_4BAB_873C_7505, "{hash:#018x}");
 }

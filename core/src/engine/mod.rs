@@ -139,8 +139,7 @@ impl<'m, 'b> Engine<'m, 'b> {
         };
         let local = c.rope_local;
         fill_freqs(local.freq_base, local.factor, divisors(model, local.use_freqs), freqs_local);
-        let shape = [plan.options.n_ctx, c.n_head_kv, c.head_dim];
-        let cache = KvCache::new(plan.options.cache, s.cache, shape, &mut arena)?;
+        let cache = KvCache::new(s.cache, &mut arena)?;
         let tokens = arena.take(s.tokens)?;
         let local_angles = if s.bases == 1 { 0 } else { s.angles };
         let buffers = Buffers {

@@ -3,10 +3,11 @@
 //! ```text
 //! offset  0   8   magic "BANTAM\x01\n", its seventh byte the version
 //!         8   8   fingerprint of the model
-//!        16   4   cache type: 0 f16, 1 f32
+//!        16   4   cache type: 0 f16, 1 f32, 2 q8_0
 //!        20   4   n: positions
 //!        24   4n  tokens
 //!       ...       keys and values: per layer, keys then values, head by head, n rows each
+//!                 (of q8_0 all integers, then all scales)
 //!       end-8     checksum of everything before
 //! ```
 //! All numbers are little-endian.
@@ -27,7 +28,7 @@ impl Engine<'_, '_> {
     }
 
     fn body_bytes(&self, n: usize) -> usize {
-        n * size_of::<Token>() + self.cache.saved_bytes(self.config().n_layer, n)
+        n * size_of::<Token>() + self.cache.saved_bytes(n)
     }
 
     /// Writes the tokens taken in, their keys and their values to `out`; returns how many bytes.
@@ -85,6 +86,7 @@ impl Engine<'_, '_> {
         let theirs = match cache {
             0 => CacheType::F16,
             1 => CacheType::F32,
+            2 => CacheType::Q8_0,
             _ => return Err(EngineError::NotState),
         };
         if theirs != self.cache.cache_type() {
@@ -122,6 +124,7 @@ const fn cache_number(ty: CacheType) -> u32 {
     match ty {
         CacheType::F16 => 0,
         CacheType::F32 => 1,
+        CacheType::Q8_0 => 2,
     }
 }
 

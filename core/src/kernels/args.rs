@@ -1,5 +1,7 @@
 //! What the larger kernels are given: shapes checked once, when the value is made.
 
+use core::ops::Range;
+
 use crate::par::Shared;
 use crate::quant::{Activation, GgmlType};
 use crate::tensor::TensorView;
@@ -160,34 +162,105 @@ pub enum RopePairs {
     NeoX,
 }
 
-/// Keys or values of one head, one row of `head_dim` per position.
+/// Keys or values of one head.
+///
+/// Values are rows: element `i` of position `t` is at `t · head_dim + i`. Keys are interleaved by
+/// sixteen positions, so that these are side by side: `(t / 16 · head_dim + i) · 16 + t mod 16`.
+/// Scales lie likewise, with one per 32 elements (and one for the rest) in place of each `i`.
 #[derive(Clone, Copy, Debug)]
 pub enum CacheRef<'a> {
     /// Half floats.
     F16(&'a [u16]),
     /// Single floats.
     F32(&'a [f32]),
+    /// Integers times a half float's scale.
+    Q8_0 {
+        /// The integers.
+        qs: &'a [i8],
+        /// The scales.
+        d: &'a [u16],
+    },
 }
 
-/// One query head's attention over positions `first..end` of a cache.
+impl CacheRef<'_> {
+    /// Positions whose keys are side by side.
+    pub const LANES: usize = 16;
+    /// Elements of a key or value that share a scale.
+    pub const GROUP: usize = 32;
+}
+
+/// Shapes and constants of one layer's attention.
+#[derive(Clone, Copy, Debug)]
+pub struct AttentionShape {
+    /// Query heads.
+    pub n_head: usize,
+    /// Key and value heads.
+    pub n_head_kv: usize,
+    /// Width of a head.
+    pub head_dim: usize,
+    /// Positions seen, the query's own included; `None` for all.
+    pub window: Option<usize>,
+    /// Factor of scores.
+    pub scale: f32,
+    /// Soft cap of scores.
+    pub soft_cap: Option<f32>,
+}
+
+impl AttentionShape {
+    /// Query heads that share a key and value head.
+    #[inline(always)]
+    pub const fn group(&self) -> usize {
+        match self.n_head.checked_div(self.n_head_kv) {
+            None | Some(0) => 1,
+            Some(group) => group,
+        }
+    }
+
+    /// Values of a token's queries.
+    #[inline(always)]
+    pub const fn stride(&self) -> usize {
+        self.n_head * self.head_dim
+    }
+}
+
+/// Attention of several tokens' queries over one head's keys and values.
+///
+/// Query `n` is head `n mod group` of the heads that share the keys, of token `n / group`.
 #[derive(Debug)]
 pub struct Attend<'a> {
-    /// The query, `head_dim` long.
+    /// The layer's.
+    pub shape: AttentionShape,
+    /// The head of the keys and values.
+    pub head_kv: usize,
+    /// All queries: tokens × heads × `head_dim`.
     pub q: &'a [f32],
-    /// Keys by position.
+    /// Where the results go, of the same shape.
+    pub out: &'a Shared<'a, f32>,
+    /// The queries to work on.
+    pub queries: Range<usize>,
+    /// Keys up to the last token's at least, in whole blocks of sixteen positions.
     pub keys: CacheRef<'a>,
-    /// Values by position.
+    /// Values up to the last token's at least.
     pub values: CacheRef<'a>,
-    /// First position attended to.
-    pub first: usize,
-    /// One past the last, the query's own.
-    pub end: usize,
-    /// Factor of the scores.
-    pub scale: f32,
-    /// Soft cap of the scores.
-    pub soft_cap: Option<f32>,
-    /// The result, `head_dim` long.
-    pub out: &'a mut [f32],
+    /// Where the first token stands.
+    pub first_pos: usize,
+}
+
+impl Attend<'_> {
+    /// The positions that a query attends to.
+    #[inline(always)]
+    pub(super) fn positions(&self, query: usize) -> Range<usize> {
+        let end = self.first_pos + query / self.shape.group() + 1;
+        self.shape.window.map_or(0, |window| end.saturating_sub(window))..end
+    }
+
+    /// Where a query and its result begin.
+    #[inline(always)]
+    pub(super) fn place(&self, query: usize) -> usize {
+        let group = self.shape.group();
+        let head = self.head_kv * group + query % group;
+        query / group * self.shape.stride() + head * self.shape.head_dim
+    }
 }
 
 impl Activation {

@@ -1,14 +1,23 @@
 //! What an instruction set may do in its own way, and the table that each set fills.
 
-use super::args::MatmulRows;
+use core::ops::Range;
+
+use super::args::{Attend, MatmulRows};
+use super::generic::attention::{Cached, QueryState, Slice};
 use super::generic::matmul;
-use crate::half::f16_to_f32;
+use super::lanes::Lanes;
 
 /// The few inner steps that compilers do not vectorize well by themselves.
 ///
 /// Every implementation returns the same bits as the provided ones. The methods are called only
 /// from functions compiled with the set's CPU features.
 pub(super) trait Isa {
+    /// Sixteen floats as the float kernels work on them.
+    type Lanes: Lanes;
+
+    /// How many `Lanes` the registers hold beside a few operands: what attention accumulates in.
+    const ACCUMULATORS: usize;
+
     /// `Σ w[i]·x[i]` over 32, exact. `|w| ≤ 128`, `|x| ≤ 127`.
     #[inline(always)]
     fn dot_32(w: &[i8; 32], x: &[i8; 32]) -> i32 {
@@ -33,12 +42,27 @@ pub(super) trait Isa {
         // SAFETY: passed on to the caller.
         unsafe { matmul::matmul_rows::<Self>(m) }
     }
+}
 
-    /// Sixteen half floats, converted exactly.
-    #[inline(always)]
-    fn load_f16(bits: &[u16; 16]) -> [f32; 16] {
-        bits.map(f16_to_f32)
-    }
+/// Pieces of attention that are functions of their own, compiled with a set's CPU features.
+pub(super) trait Outlined {
+    /// As [`attention::tile`].
+    ///
+    /// # Safety
+    /// As there, and the CPU must have the set's features.
+    unsafe fn tile<C: Cached, const N: usize>(a: &Attend<'_>, keys: C, values: C, query: usize);
+
+    /// As [`attention::weigh`].
+    ///
+    /// # Safety
+    /// The CPU must have the set's features.
+    unsafe fn weigh(a: &Attend<'_>, lanes: Range<usize>, state: &mut QueryState<'_>);
+
+    /// As [`attention::add_values`] for one query.
+    ///
+    /// # Safety
+    /// The CPU must have the set's features.
+    unsafe fn add_values<C: Cached>(values: C, slice: Slice, state: &mut QueryState<'_>);
 }
 
 /// Fills a `Table` with the generic kernels compiled under the given attributes for an `Isa`.
@@ -47,7 +71,7 @@ pub(super) trait Isa {
 macro_rules! kernel_table {
     ($(#[$attr:meta])* $name:literal, $isa:ty, $is_available:expr) => {{
         use $crate::kernels::args::{Attend, MatmulRows, RopePairs};
-        use $crate::kernels::generic::{attention, float, quantize};
+        use $crate::kernels::generic::{attention, float, quantize, store};
         $(#[$attr])*
         unsafe fn quantize_q8x32(x: &[f32], qs: &mut [i8], d: &mut [f32], sums: &mut [i16]) {
             quantize::quantize::<32>(x, qs, d, sums);
@@ -74,8 +98,38 @@ macro_rules! kernel_table {
             float::rope(pairs, head, cos, sin);
         }
         $(#[$attr])*
-        unsafe fn attend(a: &mut Attend<'_>) {
-            attention::attend::<$isa>(a);
+        unsafe fn attend(a: &Attend<'_>) {
+            // SAFETY: the caller of this table entry has the features and holds the outputs alone.
+            unsafe { attention::attend::<$isa, Outlined>(a) }
+        }
+        struct Outlined;
+        impl $crate::kernels::isa::Outlined for Outlined {
+            $(#[$attr])*
+            unsafe fn tile<C: attention::Cached, const N: usize>(
+                a: &Attend<'_>,
+                keys: C,
+                values: C,
+                query: usize,
+            ) {
+                // SAFETY: passed on to the caller.
+                unsafe { attention::tile::<$isa, Outlined, C, N>(a, keys, values, query) }
+            }
+            $(#[$attr])*
+            unsafe fn weigh(
+                a: &Attend<'_>,
+                lanes: core::ops::Range<usize>,
+                state: &mut attention::QueryState<'_>,
+            ) {
+                attention::weigh::<$isa>(a, lanes, state);
+            }
+            $(#[$attr])*
+            unsafe fn add_values<C: attention::Cached>(
+                values: C,
+                slice: attention::Slice,
+                state: &mut attention::QueryState<'_>,
+            ) {
+                attention::add_values::<$isa, C, 1>(values, slice, core::array::from_mut(state));
+            }
         }
         $(#[$attr])*
         unsafe fn silu_mul(gate: &mut [f32], up: &[f32]) {
@@ -103,7 +157,11 @@ macro_rules! kernel_table {
         }
         $(#[$attr])*
         unsafe fn store_f16(x: &[f32], out: &mut [u16]) {
-            float::store_f16(x, out);
+            store::store_f16(x, out);
+        }
+        $(#[$attr])*
+        unsafe fn store_q8_0(x: &[f32], qs: &mut [i8], d: &mut [u16]) {
+            store::store_q8_0(x, qs, d);
         }
         $crate::kernels::Table {
             name: $name,
@@ -122,6 +180,7 @@ macro_rules! kernel_table {
             scale,
             soft_cap,
             store_f16,
+            store_q8_0,
         }
     }};
 }

@@ -9,14 +9,16 @@
 #![allow(unsafe_code)] // target-feature functions behind proven availability
 
 mod args;
+mod attention;
 mod generic;
 mod isa;
+mod lanes;
 mod matmul;
 mod scalar;
 #[cfg(target_arch = "x86_64")]
 mod x86_64;
 
-pub use args::{Acts, Attend, CacheRef, MatmulRows, RopePairs};
+pub use args::{Acts, Attend, AttentionShape, CacheRef, MatmulRows, RopePairs};
 pub use matmul::Product;
 
 use core::fmt;
@@ -34,7 +36,7 @@ struct Table {
     rms_norm: unsafe fn(&[f32], &[u8], f32, &mut [f32]),
     rms_norm_in_place: unsafe fn(&mut [f32], &[u8], f32),
     rope: unsafe fn(RopePairs, &mut [f32], &[f32], &[f32]),
-    attend: unsafe fn(&mut Attend<'_>),
+    attend: unsafe fn(&Attend<'_>),
     silu_mul: unsafe fn(&mut [f32], &[f32]),
     gelu_mul: unsafe fn(&mut [f32], &[f32]),
     add: unsafe fn(&mut [f32], &[f32]),
@@ -42,6 +44,7 @@ struct Table {
     scale: unsafe fn(&mut [f32], f32),
     soft_cap: unsafe fn(&mut [f32], f32),
     store_f16: unsafe fn(&[f32], &mut [u16]),
+    store_q8_0: unsafe fn(&[f32], &mut [i8], &mut [u16]),
 }
 
 /// Every set compiled into this build, slowest first; the scalar one is always there.
@@ -127,9 +130,12 @@ impl KernelSet {
         unsafe { (self.0.rope)(pairs, head, cos, sin) }
     }
 
-    /// One query head's attention over cached keys and values.
-    pub fn attend(self, a: &mut Attend<'_>) {
-        // SAFETY: a KernelSet exists only for a set whose features this CPU has.
+    /// Attention of queries that share one head's keys and values.
+    ///
+    /// # Safety
+    /// The outputs of the queries that `a` names must not be accessed by anyone else meanwhile.
+    pub unsafe fn attend(self, a: &Attend<'_>) {
+        // SAFETY: the CPU has the set's features; exclusive outputs are the caller's promise.
         unsafe { (self.0.attend)(a) }
     }
 
@@ -173,6 +179,12 @@ impl KernelSet {
     pub fn store_f16(self, x: &[f32], out: &mut [u16]) {
         // SAFETY: a KernelSet exists only for a set whose features this CPU has.
         unsafe { (self.0.store_f16)(x, out) }
+    }
+
+    /// Rounds `x` to 8-bit integers with a half float's scale, in `d`, for each 32 and for the rest.
+    pub fn store_q8_0(self, x: &[f32], qs: &mut [i8], d: &mut [u16]) {
+        // SAFETY: a KernelSet exists only for a set whose features this CPU has.
+        unsafe { (self.0.store_q8_0)(x, qs, d) }
     }
 }
 

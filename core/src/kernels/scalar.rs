@@ -2,9 +2,14 @@
 
 use super::Table;
 use super::isa::{Isa, kernel_table};
+use super::lanes::Registers;
+use crate::math::LANES;
 
 struct Scalar;
 
-impl Isa for Scalar {}
+impl Isa for Scalar {
+    type Lanes = Registers<f32, LANES>;
+    const ACCUMULATORS: usize = 1;
+}
 
 pub(super) static TABLE: Table = kernel_table!("scalar", Scalar, || true);

@@ -5,7 +5,7 @@ use super::error::ModelError;
 use super::weights::LayerWeights;
 use crate::Token;
 use crate::arena::bytes_for;
-use crate::cache::CacheType;
+use crate::cache::{CacheShape, CacheType};
 
 /// Largest context: positions stay exact in f32 and RoPE angles in the range of `sin_cos`.
 pub const MAX_CTX: usize = 1 << 20;
@@ -44,7 +44,7 @@ pub struct MemoryPlan {
     pub(crate) sizes: Sizes,
 }
 
-/// Element counts of every buffer, in the order in which the engine takes them.
+/// Sizes of every buffer, in elements, in the order in which the engine takes them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Sizes {
     pub n_layer: usize,
@@ -53,8 +53,7 @@ pub(crate) struct Sizes {
     /// RoPE bases: 2 where windowed layers have their own.
     pub bases: usize,
     pub tokens: usize,
-    /// Elements of the cache, keys and values.
-    pub cache: usize,
+    pub cache: CacheShape,
     /// Cosines (and as many sines) of a batch, per base.
     pub angles: usize,
     /// The residual stream of a batch.
@@ -71,13 +70,18 @@ impl Sizes {
         let freqs = c.rope_dim / 2;
         let attention = c.q_dim().checked_mul(2)?.checked_add(c.kv_dim().checked_mul(2)?)?;
         let wide = attention.max(c.n_ff.checked_mul(2)?);
-        let cache = c.kv_dim().checked_mul(2)?.checked_mul(c.n_layer)?.checked_mul(o.n_ctx)?;
         Some(Sizes {
             n_layer: c.n_layer,
             freqs,
             bases: if c.rope == c.rope_local { 1 } else { 2 },
             tokens: o.n_ctx,
-            cache,
+            cache: CacheShape {
+                ty: o.cache,
+                n_layer: c.n_layer,
+                n_head_kv: c.n_head_kv,
+                head_dim: c.head_dim,
+                n_ctx: o.n_ctx,
+            },
             angles: freqs.checked_mul(o.n_batch)?,
             stream: c.n_embd.checked_mul(o.n_batch)?,
             wide: wide.checked_mul(o.n_batch)?,
@@ -108,10 +112,7 @@ impl MemoryPlan {
         options.n_logits = options.n_logits.min(options.n_batch);
         let too_large = ModelError::Context(options.n_ctx);
         let sizes = Sizes::new(config, &options).ok_or(too_large)?;
-        let cache_bytes = match options.cache {
-            CacheType::F16 => bytes_for::<u16>(sizes.cache),
-            CacheType::F32 => bytes_for::<f32>(sizes.cache),
-        };
+        let cache_bytes = sizes.cache.bytes().ok_or(too_large)?;
         let floats = [sizes.stream, sizes.stream, sizes.wide, sizes.acts / 32, sizes.logits];
         let floats = floats.iter().fold(0usize, |sum, &n| sum.saturating_add(bytes_for::<f32>(n)));
         let angles = bytes_for::<f32>(sizes.angles).saturating_mul(2 * sizes.bases);

@@ -9,12 +9,13 @@ mod linear;
 mod norm;
 mod rope;
 
-pub use attention::{AttentionShape, attention};
+pub use attention::attention;
 pub use embed::embed;
 pub use linear::{ActsBuffer, linear};
 pub use norm::{norm_heads, norm_rows, norm_rows_in_place};
 pub use rope::{fill_angles, fill_freqs, rope_rows};
 
+pub use crate::kernels::AttentionShape;
 use crate::kernels::KernelSet;
 use crate::par::{Parallel, for_each_part};
 

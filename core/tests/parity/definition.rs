@@ -18,6 +18,10 @@ fn lane_sum(pairs: impl Iterator<Item = (f32, f32)>) -> f32 {
     for (i, (a, b)) in pairs.enumerate() {
         lanes[i % 16] = a.mul_add(b, lanes[i % 16]);
     }
+    fold(lanes)
+}
+
+fn fold(mut lanes: [f32; 16]) -> f32 {
     for half in [8, 4, 2, 1] {
         for j in 0..half {
             lanes[j] += lanes[j + half];
@@ -147,8 +151,8 @@ pub(crate) fn rope(pairs: RopePairs, x: &[f32], cos: &[f32], sin: &[f32]) -> Vec
 /// What section 8 is given: keys and values are one row per position.
 pub(crate) struct Attention<'a> {
     pub(crate) q: &'a [f32],
-    pub(crate) k: Vec<Vec<f32>>,
-    pub(crate) v: Vec<Vec<f32>>,
+    pub(crate) k: &'a [Vec<f32>],
+    pub(crate) v: &'a [Vec<f32>],
     pub(crate) first: usize,
     pub(crate) end: usize,
     pub(crate) scale: f32,
@@ -157,32 +161,44 @@ pub(crate) struct Attention<'a> {
 
 /// 8.
 pub(crate) fn attend(a: &Attention<'_>) -> Vec<f32> {
-    let (mut m, mut l, mut o) = (f32::NEG_INFINITY, 0.0f32, vec![0.0f32; a.q.len()]);
+    let (mut m, mut l, mut o) = (f32::NEG_INFINITY, [0.0f32; 16], vec![0.0f32; a.q.len()]);
     for chunk in a.first / 64..a.end.div_ceil(64) {
         let here = (chunk * 64).max(a.first)..((chunk + 1) * 64).min(a.end);
         let score = |t: usize| {
-            let s = lane_sum(a.q.iter().copied().zip(a.k[t].iter().copied())) * a.scale;
+            let s = a.q.iter().zip(&a.k[t]).fold(0.0f32, |s, (q, k)| q.mul_add(*k, s)) * a.scale;
             a.soft_cap.map_or(s, |cap| cap * tanh(s / cap))
         };
         let s: Vec<f32> = here.clone().map(score).collect();
         let cm = s.iter().fold(f32::NEG_INFINITY, |m, &s| if s > m { s } else { m });
         if cm > m {
             let f = exp(m - cm);
-            l *= f;
+            l.iter_mut().for_each(|l| *l *= f);
             o.iter_mut().for_each(|o| *o *= f);
             m = cm;
         }
-        let e: Vec<f32> = s.iter().map(|s| exp(s - m)).collect();
-        // Each lane adds its terms alone; a product with one is exact.
-        let at = |t: usize| if here.contains(&t) { e[t - here.start] } else { 0.0 };
-        l += lane_sum((chunk * 64..(chunk + 1) * 64).map(|t| (at(t), 1.0)));
-        for (t, &e) in here.zip(&e) {
+        for (t, s) in here.zip(s) {
+            let e = exp(s - m);
+            l[t % 16] += e;
             for (o, &v) in o.iter_mut().zip(&a.v[t]) {
                 *o = e.mul_add(v, *o);
             }
         }
     }
+    let l = fold(l);
     o.into_iter().map(|o| canonical(o / l)).collect()
+}
+
+/// 8: integers and scales of a row in a `q8_0` cache.
+pub(crate) fn store_q8_0(x: &[f32]) -> (Vec<i8>, Vec<u16>) {
+    let (mut q, mut d) = (Vec::new(), Vec::new());
+    for x in x.chunks(32) {
+        let amax = x.iter().fold(0.0, |max, x| if x.abs() > max { x.abs() } else { max });
+        d.push(f32_to_f16(amax / 127.0));
+        let id = if amax == 0.0 { 0.0 } else { 127.0 / amax };
+        // A cast makes 0 of a NaN.
+        q.extend(x.iter().map(|x| (x * id).round_ties_even().clamp(-127.0, 127.0) as i8));
+    }
+    (q, d)
 }
 
 /// 9 and 10, element by element.

@@ -6,8 +6,9 @@
 
 mod definition;
 
+use bantam_core::cache::CacheType;
 use bantam_core::half::{f16_to_f32, f32_to_f16};
-use bantam_core::kernels::{Acts, Attend, CacheRef, KernelSet, Product, RopePairs};
+use bantam_core::kernels::{Acts, AttentionShape, CacheRef, KernelSet, Product, RopePairs};
 use bantam_core::par::Serial;
 use bantam_core::quant::{Activation, GgmlType};
 use bantam_core::rng::Rng;
@@ -291,41 +292,135 @@ proptest! {
         each_in_place(&x, offset, &want, "scale", |set, x| set.scale(x, factor));
         let want = definition::map(|x, _| definition::soft_cap(x, cap), &x, &y);
         each_in_place(&x, offset, &want, "soft_cap", |set, x| set.soft_cap(x, cap));
+    }
 
+    #[test]
+    fn cache_rows(seed: u64, n in 0usize..80, offset in 0usize..4, exponent in -140i32..120) {
+        let mut source = Source::new(seed);
+        let mut x = source.floats(n);
+        x.iter_mut().for_each(|x| *x *= 2f32.powi(exponent / 2) * 2f32.powi(exponent - exponent / 2));
         let want = definition::store_f16(&x);
+        let (want_q, want_d) = definition::store_q8_0(&x);
         for set in KernelSet::available() {
             let mut got = vec![0x7DAA; n + offset];
             set.store_f16(&x, &mut got[offset..]);
             prop_assert_eq!(&got[offset..], &want, "{}", set.name());
+            let (mut q, mut d) = (vec![77; n + offset + 1], vec![0x7DAA; want_d.len() + 1]);
+            set.store_q8_0(&x, &mut q[offset..], &mut d);
+            prop_assert_eq!(&q[offset..offset + n], &want_q, "{}", set.name());
+            prop_assert_eq!(&d[..want_d.len()], &want_d, "{}", set.name());
+            prop_assert_eq!((q[offset + n], d[want_d.len()]), (77, 0x7DAA), "{}", set.name());
         }
     }
 
-    /// Windows that begin and end anywhere, over up to four chunks.
+    /// Some tokens' queries, of one to seven heads, over windows that begin and end anywhere.
     #[test]
-    fn attention(seed: u64, head_dim in 1usize..70, first in 0usize..200, n in 1usize..80, offset in 0usize..4, capped: bool) {
+    fn attention(
+        seed: u64,
+        head_dim in 1usize..100,
+        group in 1usize..8,
+        tokens in prop::sample::select(vec![1usize, 1, 2, 3, 7]),
+        first_pos in 0usize..200,
+        window in prop::option::of(1usize..150),
+        offset in 0usize..4,
+        capped: bool,
+    ) {
         let mut source = Source::new(seed);
-        let end = first + n;
+        let n_kv = 2;
+        let (n_head, end) = (group * n_kv, first_pos + tokens);
         // From scores where one position takes all to scores where every position counts.
         let sharpness = [1.0, 0.1, 0.01][source.below(3) as usize];
-        let q: Vec<f32> = source.floats(head_dim).iter().map(|q| q * sharpness).collect();
-        let k = source.floats(end * head_dim);
-        let v = source.floats(end * head_dim);
-        let (k16, v16) = (definition::store_f16(&k), definition::store_f16(&v));
-        let (scale, soft_cap) = (0.125, capped.then_some(20.0));
-        let rows = |x: &[f32]| x.chunks(head_dim).map(<[f32]>::to_vec).collect();
-        let widened = |x: &[u16]| x.iter().map(|&x| f16_to_f32(x)).collect::<Vec<_>>();
-        let (k16_wide, v16_wide) = (widened(&k16), widened(&v16));
-        let (shifted_q, shifted_k, shifted_v) = (shifted(&q, offset), shifted(&k, offset), shifted(&v, offset));
-        let (shifted_k16, shifted_v16) = (shifted(&k16, offset), shifted(&v16, offset));
-        for (keys, values, k, v) in [
-            (CacheRef::F32(&shifted_k[offset..]), CacheRef::F32(&shifted_v[offset..]), rows(&k), rows(&v)),
-            (CacheRef::F16(&shifted_k16[offset..]), CacheRef::F16(&shifted_v16[offset..]), rows(&k16_wide), rows(&v16_wide)),
-        ] {
-            let want = definition::attend(&Attention { q: &q, k, v, first, end, scale, soft_cap });
+        let n = tokens * n_head * head_dim;
+        let q: Vec<f32> = source.floats(n).iter().map(|q| q * sharpness).collect();
+        let shape = AttentionShape {
+            n_head,
+            n_head_kv: n_kv,
+            head_dim,
+            window,
+            scale: 0.125,
+            soft_cap: capped.then_some(20.0),
+        };
+        let rows = |source: &mut Source| -> Vec<Vec<f32>> { (0..end).map(|_| source.floats(head_dim)).collect() };
+        let heads: Vec<_> = (0..n_kv).map(|_| (rows(&mut source), rows(&mut source))).collect();
+        let shifted_q = shifted(&q, offset);
+        for ty in [CacheType::F32, CacheType::F16, CacheType::Q8_0] {
+            let stored: Vec<_> = heads.iter().map(|(k, v)| [Stored::new(ty, k, true, offset), Stored::new(ty, v, false, offset)]).collect();
+            let mut want = vec![UNTOUCHED; n];
+            for (i, (q, want)) in q.chunks(head_dim).zip(want.chunks_mut(head_dim)).enumerate() {
+                let (token, head) = (i / n_head, i % n_head);
+                let [k, v] = &stored[head / group];
+                let end = first_pos + token + 1;
+                let first = window.map_or(0, |window| end.saturating_sub(window));
+                let (scale, soft_cap) = (shape.scale, shape.soft_cap);
+                want.copy_from_slice(&definition::attend(&Attention { q, k: &k.rows, v: &v.rows, first, end, scale, soft_cap }));
+            }
+            let cache = |head: usize| [stored[head][0].as_ref(), stored[head][1].as_ref()];
             for set in KernelSet::available() {
-                let mut out = vec![UNTOUCHED; head_dim + offset];
-                set.attend(&mut Attend { q: &shifted_q[offset..], keys, values, first, end, scale, soft_cap, out: &mut out[offset..] });
-                assert_bits(&out[offset..], &want, &format!("{} attend", set.name()));
+                let mut out = vec![UNTOUCHED; n + offset];
+                set.attention(&Serial, shape, first_pos, &shifted_q[offset..], &cache, &mut out[offset..]);
+                assert_bits(&out[offset..], &want, &format!("{} attention {ty:?}", set.name()));
+            }
+        }
+    }
+}
+
+/// One head's keys or values as a cache holds them, in memory that holds NaN everywhere else.
+struct Stored {
+    ty: CacheType,
+    offset: usize,
+    /// The rows as the numerics text says that they are read back.
+    rows: Vec<Vec<f32>>,
+    floats: Vec<f32>,
+    halves: Vec<u16>,
+    integers: Vec<i8>,
+}
+
+impl Stored {
+    fn new(ty: CacheType, rows: &[Vec<f32>], interleaved: bool, offset: usize) -> Self {
+        let width = rows[0].len();
+        let groups = width.div_ceil(32);
+        let n = rows.len().next_multiple_of(16);
+        let place = |width: usize, t: usize, i: usize| {
+            offset + if interleaved { (t / 16 * width + i) * 16 + t % 16 } else { t * width + i }
+        };
+        let mut out = Stored {
+            ty,
+            offset,
+            rows: Vec::new(),
+            floats: vec![f32::NAN; n * width + offset],
+            halves: vec![0x7DAA; n * width + offset],
+            integers: vec![-128; n * width + offset],
+        };
+        for (t, row) in rows.iter().enumerate() {
+            let (q, d) = definition::store_q8_0(row);
+            if ty == CacheType::Q8_0 {
+                d.iter().enumerate().for_each(|(i, &d)| out.halves[place(groups, t, i)] = d);
+            }
+            let half = definition::store_f16(row);
+            let read_back = (0..width).map(|i| {
+                let at = place(width, t, i);
+                match ty {
+                    CacheType::F32 => out.floats[at] = row[i],
+                    CacheType::F16 => out.halves[at] = half[i],
+                    CacheType::Q8_0 => out.integers[at] = q[i],
+                }
+                match ty {
+                    CacheType::F32 => row[i],
+                    CacheType::F16 => f16_to_f32(half[i]),
+                    CacheType::Q8_0 => f32::from(q[i]) * f16_to_f32(d[i / 32]),
+                }
+            });
+            out.rows.push(read_back.collect());
+        }
+        out
+    }
+
+    fn as_ref(&self) -> CacheRef<'_> {
+        match self.ty {
+            CacheType::F32 => CacheRef::F32(&self.floats[self.offset..]),
+            CacheType::F16 => CacheRef::F16(&self.halves[self.offset..]),
+            CacheType::Q8_0 => {
+                CacheRef::Q8_0 { qs: &self.integers[self.offset..], d: &self.halves[self.offset..] }
             }
         }
     }

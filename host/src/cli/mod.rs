@@ -191,6 +191,9 @@ enum Cache {
     F16,
     /// Single floats, for comparisons
     F32,
+    /// Integers of 8 bits with a scale for each 32: half the memory of `f16`
+    #[value(name = "q8_0")]
+    Q8_0,
 }
 
 impl EngineArgs {
@@ -202,6 +205,7 @@ impl EngineArgs {
             cache: match self.cache {
                 Cache::F16 => CacheType::F16,
                 Cache::F32 => CacheType::F32,
+                Cache::Q8_0 => CacheType::Q8_0,
             },
             threads: threads.unwrap_or_else(crate::cpu::default_threads),
             kernels: kernels(self.kernels.as_deref())?,

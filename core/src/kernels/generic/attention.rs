@@ -1,33 +1,73 @@
-//! Attention of one query head (numerics, section 8).
+//! Attention of queries over one head's keys and values (numerics, section 8).
+//!
+//! A lane is a position where scores are made and an element where values are added up, so that
+//! nothing is folded per score. Up to [`QUERIES`] queries go through the positions together, and
+//! each key and value is loaded and converted once for all of them; their arithmetic does not meet.
 
+use core::ops::Range;
+
+use crate::half::f16_to_f32;
 use crate::kernels::args::{Attend, CacheRef};
-use crate::kernels::isa::Isa;
-use crate::math::{LANES, canonical, exp, fma, fold_lanes, tanh};
+use crate::kernels::isa::{Isa, Outlined};
+use crate::kernels::lanes::Lanes;
+use crate::math::{Float, LANES, canonical, exp, fma, fold_lanes, soft_cap};
 
+const GROUP: usize = CacheRef::GROUP;
 /// Positions per chunk; chunks begin at its multiples.
 const CHUNK: usize = 64;
+/// Sixteen positions each, as keys are interleaved.
+const BLOCKS: usize = CHUNK / LANES;
+/// The most queries that are worked on together.
+const QUERIES: usize = 6;
 
-/// A cache element type as the loops read it.
+/// One query's scores of a chunk, then their exponentials.
+type Scores = [[f32; LANES]; BLOCKS];
+
+/// One head's keys or values in some cache type.
+pub(in crate::kernels) trait Cached: Copy {
+    /// Keys of sixteen positions, `head_dim` times sixteen lanes.
+    type Block: Copy;
+
+    fn block(self, block: usize, head_dim: usize) -> Option<Self::Block>;
+    /// What the keys of a group of elements are multiplied with, if with anything.
+    fn key_scale<L: Lanes>(block: Self::Block, group: usize) -> L;
+    /// Element `i` of each key.
+    fn key<L: Lanes>(block: Self::Block, i: usize, scale: L) -> L;
+    /// Elements from `i` on of the value of position `t`; `i` is a multiple of sixteen.
+    fn value<L: Lanes, const P: usize>(self, head_dim: usize, t: usize, i: usize)
+    -> Option<[L; P]>;
+    /// Element `i` of the value of position `t`.
+    fn value_of(self, head_dim: usize, t: usize, i: usize) -> Option<f32>;
+}
+
+/// Block `block` of interleaved rows of `width`.
+#[inline(always)]
+fn block_of<T>(all: &[T], block: usize, width: usize) -> Option<&[[T; LANES]]> {
+    let start = block * width * LANES;
+    Some(all.get(start..start + width * LANES)?.as_chunks().0)
+}
+
+/// A cache type whose elements are converted by themselves.
 trait Element: Copy {
-    fn load<I: Isa>(row: &[Self; LANES]) -> [f32; LANES];
+    fn load<L: Lanes>(from: &[Self; LANES]) -> L;
     fn load_one(self) -> f32;
 }
 
 impl Element for u16 {
     #[inline(always)]
-    fn load<I: Isa>(row: &[u16; LANES]) -> [f32; LANES] {
-        I::load_f16(row)
+    fn load<L: Lanes>(from: &[u16; LANES]) -> L {
+        L::load_f16(from)
     }
     #[inline(always)]
     fn load_one(self) -> f32 {
-        crate::half::f16_to_f32(self)
+        f16_to_f32(self)
     }
 }
 
 impl Element for f32 {
     #[inline(always)]
-    fn load<I: Isa>(row: &[f32; LANES]) -> [f32; LANES] {
-        *row
+    fn load<L: Lanes>(from: &[f32; LANES]) -> L {
+        L::load(from)
     }
     #[inline(always)]
     fn load_one(self) -> f32 {
@@ -35,99 +75,423 @@ impl Element for f32 {
     }
 }
 
-#[inline(always)]
-pub(in crate::kernels) fn attend<I: Isa>(a: &mut Attend<'_>) {
-    match (a.keys, a.values) {
-        (CacheRef::F16(keys), CacheRef::F16(values)) => walk::<I, u16>(a, keys, values),
-        (CacheRef::F32(keys), CacheRef::F32(values)) => walk::<I, f32>(a, keys, values),
-        // A cache has one type; there is nothing to attend to in two.
-        _ => a.out.fill(0.0),
+impl<'a, E: Element> Cached for &'a [E] {
+    type Block = &'a [[E; LANES]];
+
+    #[inline(always)]
+    fn block(self, block: usize, head_dim: usize) -> Option<Self::Block> {
+        block_of(self, block, head_dim)
+    }
+    #[inline(always)]
+    fn key_scale<L: Lanes>(_: Self::Block, _: usize) -> L {
+        L::splat(1.0)
+    }
+    #[inline(always)]
+    fn key<L: Lanes>(block: Self::Block, i: usize, _: L) -> L {
+        E::load(&block[i])
+    }
+    #[inline(always)]
+    fn value<L: Lanes, const P: usize>(
+        self,
+        head_dim: usize,
+        t: usize,
+        i: usize,
+    ) -> Option<[L; P]> {
+        let start = t * head_dim + i;
+        let values = self.get(start..start + P * LANES)?.as_chunks().0;
+        let mut out = [L::splat(0.0); P];
+        for (out, values) in out.iter_mut().zip(values) {
+            *out = E::load(values);
+        }
+        Some(out)
+    }
+    #[inline(always)]
+    fn value_of(self, head_dim: usize, t: usize, i: usize) -> Option<f32> {
+        Some(self.get(t * head_dim + i)?.load_one())
     }
 }
 
-#[inline(always)]
-fn walk<I: Isa, E: Element>(a: &mut Attend<'_>, keys: &[E], values: &[E]) {
-    let head_dim = a.q.len().max(1);
-    let out = &mut *a.out;
-    out.fill(0.0);
-    let (mut max, mut total) = (f32::NEG_INFINITY, 0.0f32);
-    let mut start = a.first / CHUNK * CHUNK;
-    while start < a.end {
-        let (first, end) = (start.max(a.first), (start + CHUNK).min(a.end));
-        let range = first * head_dim..end * head_dim;
-        let (Some(keys), Some(values)) = (keys.get(range.clone()), values.get(range)) else {
-            return;
-        };
+/// Integers and their scales.
+#[derive(Clone, Copy)]
+struct Q8<'a> {
+    qs: &'a [i8],
+    d: &'a [u16],
+}
 
-        let mut scores = [0.0f32; CHUNK];
-        let lane0 = first - start;
-        let mut chunk_max = f32::NEG_INFINITY;
-        let Some(live) = scores.get_mut(lane0..end - start) else { return };
-        for (score, key) in live.iter_mut().zip(keys.chunks_exact(head_dim)) {
-            let mut s = dot::<I, E>(a.q, key) * a.scale;
-            if let Some(cap) = a.soft_cap {
-                s = cap * tanh(s / cap);
+impl<'a> Cached for Q8<'a> {
+    type Block = (&'a [[i8; LANES]], &'a [[u16; LANES]]);
+
+    #[inline(always)]
+    fn block(self, block: usize, head_dim: usize) -> Option<Self::Block> {
+        let d = block_of(self.d, block, head_dim.div_ceil(GROUP))?;
+        Some((block_of(self.qs, block, head_dim)?, d))
+    }
+    #[inline(always)]
+    fn key_scale<L: Lanes>((_, d): Self::Block, group: usize) -> L {
+        d.get(group).map_or(L::splat(0.0), L::load_f16)
+    }
+    #[inline(always)]
+    fn key<L: Lanes>((qs, _): Self::Block, i: usize, scale: L) -> L {
+        L::load_i8(&qs[i]) * scale
+    }
+    #[inline(always)]
+    fn value<L: Lanes, const P: usize>(
+        self,
+        head_dim: usize,
+        t: usize,
+        i: usize,
+    ) -> Option<[L; P]> {
+        let start = t * head_dim + i;
+        let values = self.qs.get(start..start + P * LANES)?.as_chunks().0;
+        let first = t * head_dim.div_ceil(GROUP);
+        let mut out = [L::splat(0.0); P];
+        for (p, (out, values)) in out.iter_mut().zip(values).enumerate() {
+            let d = f16_to_f32(*self.d.get(first + (i + p * LANES) / GROUP)?);
+            *out = L::load_i8(values) * L::splat(d);
+        }
+        Some(out)
+    }
+    #[inline(always)]
+    fn value_of(self, head_dim: usize, t: usize, i: usize) -> Option<f32> {
+        let d = f16_to_f32(*self.d.get(t * head_dim.div_ceil(GROUP) + i / GROUP)?);
+        Some(f32::from(*self.qs.get(t * head_dim + i)?) * d)
+    }
+}
+
+/// What one query has gathered so far.
+pub(in crate::kernels) struct QueryState<'o> {
+    /// Scores of the current chunk, then their weights.
+    e: Scores,
+    /// The greatest score.
+    max: f32,
+    /// Sums of weights, by position modulo sixteen.
+    total: [f32; LANES],
+    /// Sums of values.
+    out: &'o mut [f32],
+}
+
+/// Some positions of the chunk that begins at `start`, counted from there.
+#[derive(Clone)]
+pub(in crate::kernels) struct Slice {
+    head_dim: usize,
+    start: usize,
+    lanes: Range<usize>,
+}
+
+/// # Safety
+/// The CPU must have the set's features, and nobody else may access the outputs of the queries
+/// that `a` names.
+#[inline(always)]
+pub(in crate::kernels) unsafe fn attend<I: Isa, O: Outlined>(a: &Attend<'_>) {
+    // SAFETY: passed on to the caller, in every arm.
+    unsafe {
+        match (a.keys, a.values) {
+            (CacheRef::F16(keys), CacheRef::F16(values)) => queries::<I, O, _>(a, keys, values),
+            (CacheRef::F32(keys), CacheRef::F32(values)) => queries::<I, O, _>(a, keys, values),
+            (CacheRef::Q8_0 { qs: k, d: dk }, CacheRef::Q8_0 { qs: v, d: dv }) => {
+                queries::<I, O, _>(a, Q8 { qs: k, d: dk }, Q8 { qs: v, d: dv });
             }
-            *score = s;
-            chunk_max = if s > chunk_max { s } else { chunk_max };
+            // A cache has one type; there is nothing to attend to in two.
+            _ => {}
         }
-        if chunk_max > max {
-            let factor = exp(max - chunk_max);
-            total *= factor;
-            for o in &mut *out {
-                *o *= factor;
+    }
+}
+
+/// # Safety
+/// As [`attend`].
+#[inline(always)]
+unsafe fn queries<I: Isa, O: Outlined, C: Cached>(a: &Attend<'_>, keys: C, values: C) {
+    let mut query = a.queries.start;
+    while query < a.queries.end {
+        let n = (a.queries.end - query).min(QUERIES).min(I::ACCUMULATORS).max(1);
+        // SAFETY: passed on to the caller; `n` queries from here are among those that `a` names.
+        unsafe {
+            // A set with few registers is spared the code for more queries than it can hold.
+            if const { I::ACCUMULATORS < 2 } {
+                O::tile::<C, 1>(a, keys, values, query);
+            } else {
+                match n {
+                    2 => O::tile::<C, 2>(a, keys, values, query),
+                    3 => O::tile::<C, 3>(a, keys, values, query),
+                    4 => O::tile::<C, 4>(a, keys, values, query),
+                    5 => O::tile::<C, 5>(a, keys, values, query),
+                    6 => O::tile::<C, 6>(a, keys, values, query),
+                    _ => O::tile::<C, 1>(a, keys, values, query),
+                }
             }
-            max = chunk_max;
         }
-        for score in &mut *live {
-            *score = exp(*score - max);
+        query += n;
+    }
+}
+
+/// `N` queries from `query` on.
+///
+/// # Safety
+/// As [`attend`].
+#[inline(always)]
+pub(in crate::kernels) unsafe fn tile<I: Isa, O: Outlined, C: Cached, const N: usize>(
+    a: &Attend<'_>,
+    keys: C,
+    values: C,
+    query: usize,
+) {
+    let head_dim = a.shape.head_dim;
+    let mut states: [QueryState<'_>; N] = core::array::from_fn(|n| QueryState {
+        e: [[0.0; LANES]; BLOCKS],
+        max: f32::NEG_INFINITY,
+        total: [0.0; LANES],
+        // SAFETY: each query has a place of its own, and nobody else its output.
+        out: unsafe { a.out.part(a.place(query + n), head_dim) },
+    });
+    let q: [&[f32]; N] = core::array::from_fn(|n| {
+        let place = a.place(query + n);
+        a.q.get(place..place + head_dim).unwrap_or(&[])
+    });
+    if q.iter().any(|q| q.len() != head_dim) {
+        return;
+    }
+    for state in &mut states {
+        state.out.fill(0.0);
+    }
+    // Positions do not decrease from query to query.
+    let (first, last) = (a.positions(query), a.positions(query + N - 1));
+    let mut start = first.start / CHUNK * CHUNK;
+    while start < last.end {
+        let in_chunk = |positions: Range<usize>| {
+            let first = positions.start.max(start);
+            first - start..positions.end.min(start + CHUNK).max(first) - start
+        };
+        let blocks = in_chunk(first.start..last.end);
+        let blocks = blocks.start / LANES..blocks.end.div_ceil(LANES);
+        if score::<I, C, N>(&q, keys, head_dim, start / LANES, blocks, &mut states).is_none() {
+            return;
         }
-        for (&e, value) in live.iter().zip(values.chunks_exact(head_dim)) {
-            accumulate::<I, E>(out, e, value);
+        // Only what a query attends to may touch its result: even a weight of 0 makes NaN of one.
+        let shared = in_chunk(last.start..first.end);
+        let slice = |lanes| Slice { head_dim, start, lanes };
+        for (n, state) in states.iter_mut().enumerate() {
+            let lanes = in_chunk(a.positions(query + n));
+            if !lanes.is_empty() {
+                let before = lanes.start..shared.start.clamp(lanes.start, lanes.end);
+                // SAFETY: the CPU has the set's features, as the caller promised.
+                unsafe {
+                    O::weigh(a, lanes, state);
+                    if !before.is_empty() {
+                        O::add_values(values, slice(before), state);
+                    }
+                }
+            }
         }
-        // Positions outside first..end must not count: their lanes' terms are left out.
-        let mut lanes = [0.0f32; LANES];
-        for (i, &e) in live.iter().enumerate() {
-            let lane = &mut lanes[(lane0 + i) % LANES];
-            *lane += e;
+        if !shared.is_empty() {
+            add_values::<I, C, N>(values, slice(shared.clone()), &mut states);
         }
-        total += fold_lanes(lanes);
+        for (n, state) in states.iter_mut().enumerate() {
+            let lanes = in_chunk(a.positions(query + n));
+            let after = shared.end.clamp(lanes.start, lanes.end)..lanes.end;
+            if !after.is_empty() {
+                // SAFETY: the CPU has the set's features, as the caller promised.
+                unsafe { O::add_values(values, slice(after), state) };
+            }
+        }
         start += CHUNK;
     }
-    for o in out {
-        *o = canonical(*o / total);
+    for state in &mut states {
+        let total = fold_lanes(state.total);
+        for o in state.out.iter_mut() {
+            *o = canonical(*o / total);
+        }
     }
 }
 
-/// Lane sum of `q[i]·k[i]`.
-#[inline(always)]
-fn dot<I: Isa, E: Element>(q: &[f32], k: &[E]) -> f32 {
-    let mut lanes = [0.0f32; LANES];
-    let ((q_chunks, q_rest), (k_chunks, k_rest)) = (q.as_chunks::<LANES>(), k.as_chunks::<LANES>());
-    for (q, k) in q_chunks.iter().zip(k_chunks) {
-        let k = E::load::<I>(k);
-        for ((lane, &q), k) in lanes.iter_mut().zip(q).zip(k) {
-            *lane = fma(q, k, *lane);
-        }
+/// Registers' worth of lanes that `n` queries accumulate in side by side.
+const fn width<I: Isa>(n: usize) -> usize {
+    match I::ACCUMULATORS / n {
+        4.. => 4,
+        2 | 3 => 2,
+        _ => 1,
     }
-    for ((lane, &q), &k) in lanes.iter_mut().zip(q_rest).zip(k_rest) {
-        *lane = fma(q, k.load_one(), *lane);
-    }
-    fold_lanes(lanes)
 }
 
-/// `out = out + e·value`.
+/// Unscaled scores of the `blocks` of a chunk, whose first block is `chunk`.
 #[inline(always)]
-fn accumulate<I: Isa, E: Element>(out: &mut [f32], e: f32, value: &[E]) {
-    let (out_chunks, out_rest) = out.as_chunks_mut::<LANES>();
-    let (chunks, rest) = value.as_chunks::<LANES>();
-    for (out, v) in out_chunks.iter_mut().zip(chunks) {
-        let v = E::load::<I>(v);
-        for (o, v) in out.iter_mut().zip(v) {
-            *o = fma(e, v, *o);
+fn score<I: Isa, C: Cached, const N: usize>(
+    q: &[&[f32]; N],
+    keys: C,
+    head_dim: usize,
+    chunk: usize,
+    blocks: Range<usize>,
+    states: &mut [QueryState<'_>; N],
+) -> Option<()> {
+    let mut block = blocks.start;
+    while block < blocks.end.min(BLOCKS) {
+        let left = blocks.end - block;
+        if const { width::<I>(N) == 4 } && left >= 4 {
+            score_blocks::<I::Lanes, C, N, 4>(q, keys, head_dim, chunk, block, states)?;
+            block += 4;
+        } else if const { width::<I>(N) == 2 } && left >= 2 {
+            score_blocks::<I::Lanes, C, N, 2>(q, keys, head_dim, chunk, block, states)?;
+            block += 2;
+        } else {
+            score_blocks::<I::Lanes, C, N, 1>(q, keys, head_dim, chunk, block, states)?;
+            block += 1;
         }
     }
-    for (o, &v) in out_rest.iter_mut().zip(rest) {
-        *o = fma(e, v.load_one(), *o);
+    Some(())
+}
+
+/// As [`score`] for `P` blocks from `block` on.
+#[inline(always)]
+fn score_blocks<L: Lanes, C: Cached, const N: usize, const P: usize>(
+    q: &[&[f32]; N],
+    keys: C,
+    head_dim: usize,
+    chunk: usize,
+    block: usize,
+    states: &mut [QueryState<'_>; N],
+) -> Option<()> {
+    let mut blocks = [keys.block(chunk + block, head_dim)?; P];
+    for (p, place) in blocks.iter_mut().enumerate() {
+        *place = keys.block(chunk + block + p, head_dim)?;
     }
+    let mut sums = [[L::splat(0.0); P]; N];
+    for group in 0..head_dim.div_ceil(GROUP) {
+        let mut scales = [L::splat(0.0); P];
+        for p in 0..P {
+            scales[p] = C::key_scale(blocks[p], group);
+        }
+        for i in group * GROUP..((group + 1) * GROUP).min(head_dim) {
+            let mut k = [L::splat(0.0); P];
+            for p in 0..P {
+                k[p] = C::key(blocks[p], i, scales[p]);
+            }
+            for n in 0..N {
+                let q = L::splat(q[n][i]);
+                for p in 0..P {
+                    sums[n][p] = q.fma(k[p], sums[n][p]);
+                }
+            }
+        }
+    }
+    for (state, sums) in states.iter_mut().zip(&sums) {
+        for (e, sum) in state.e.get_mut(block..block + P)?.iter_mut().zip(sums) {
+            sum.store(e);
+        }
+    }
+    Some(())
+}
+
+/// Makes weights of a query's scores in `lanes` of a chunk, and none of the others in their blocks,
+/// and takes them into its maximum and total; what was added up so far follows a new maximum.
+#[inline(always)]
+pub(in crate::kernels) fn weigh<I: Isa>(
+    a: &Attend<'_>,
+    lanes: Range<usize>,
+    state: &mut QueryState<'_>,
+) {
+    let first_block = lanes.start / LANES;
+    let blocks = state.e.get_mut(first_block..lanes.end.div_ceil(LANES)).unwrap_or_default();
+    // The lanes of a block that count.
+    let part = |b: usize| {
+        let at = (first_block + b) * LANES;
+        (lanes.start.max(at) - at, (lanes.end - at).min(LANES))
+    };
+    let mut greatest = I::Lanes::splat(f32::NEG_INFINITY);
+    for (b, e) in blocks.iter_mut().enumerate() {
+        let mut s = I::Lanes::load(e) * I::Lanes::splat(a.shape.scale);
+        if let Some(cap) = a.shape.soft_cap {
+            s = soft_cap(s, cap);
+        }
+        let (first, end) = part(b);
+        if end - first < LANES {
+            s = s.keep(first, end, f32::NEG_INFINITY);
+        }
+        s.store(e);
+        greatest = s.max(greatest);
+    }
+    let greatest = greatest.greatest();
+    let mut total = I::Lanes::load(&state.total);
+    if greatest > state.max {
+        let factor = exp(state.max - greatest);
+        total = total * I::Lanes::splat(factor);
+        for o in state.out.iter_mut() {
+            *o *= factor;
+        }
+        state.max = greatest;
+    }
+    let max = I::Lanes::splat(state.max);
+    for (b, e) in blocks.iter_mut().enumerate() {
+        let mut s = exp(I::Lanes::load(e) - max);
+        let (first, end) = part(b);
+        if end - first < LANES {
+            s = s.keep(first, end, 0.0);
+        }
+        s.store(e);
+        total = total + s;
+    }
+    total.store(&mut state.total);
+}
+
+/// Adds the weighted values of some positions to each query's result, in order.
+#[inline(always)]
+pub(in crate::kernels) fn add_values<I: Isa, C: Cached, const N: usize>(
+    values: C,
+    slice: Slice,
+    states: &mut [QueryState<'_>; N],
+) {
+    let head_dim = slice.head_dim;
+    let mut i = 0;
+    while i + LANES <= head_dim {
+        let left = (head_dim - i) / LANES;
+        let done = if const { width::<I>(N) == 4 } && left >= 4 {
+            add_part::<I::Lanes, C, N, 4>(values, &slice, i, states)
+        } else if const { width::<I>(N) == 2 } && left >= 2 {
+            add_part::<I::Lanes, C, N, 2>(values, &slice, i, states)
+        } else {
+            add_part::<I::Lanes, C, N, 1>(values, &slice, i, states)
+        };
+        let Some(done) = done else { return };
+        i += done;
+    }
+    for state in states {
+        for (i, o) in state.out.iter_mut().enumerate().skip(i) {
+            let weights = state.e.as_flattened().get(slice.lanes.clone()).unwrap_or(&[]);
+            for (t, &e) in (slice.start + slice.lanes.start..).zip(weights) {
+                let Some(v) = values.value_of(head_dim, t, i) else { return };
+                *o = fma(e, v, *o);
+            }
+        }
+    }
+}
+
+/// As [`add_values`] for `P` times sixteen elements from `i` on; returns their number.
+#[inline(always)]
+fn add_part<L: Lanes, C: Cached, const N: usize, const P: usize>(
+    values: C,
+    slice: &Slice,
+    i: usize,
+    states: &mut [QueryState<'_>; N],
+) -> Option<usize> {
+    let mut sums = [[L::splat(0.0); P]; N];
+    for (sums, state) in sums.iter_mut().zip(states.iter()) {
+        let from = state.out.get(i..i + P * LANES)?.as_chunks().0;
+        for (sum, from) in sums.iter_mut().zip(from) {
+            *sum = L::load(from);
+        }
+    }
+    for t in slice.lanes.start..slice.lanes.end.min(CHUNK) {
+        let v: [L; P] = values.value(slice.head_dim, slice.start + t, i)?;
+        for n in 0..N {
+            let e = L::splat(states[n].e.as_flattened()[t]);
+            for p in 0..P {
+                sums[n][p] = e.fma(v[p], sums[n][p]);
+            }
+        }
+    }
+    for (sums, state) in sums.iter().zip(states) {
+        let to = state.out.get_mut(i..i + P * LANES)?.as_chunks_mut().0;
+        for (sum, to) in sums.iter().zip(to) {
+            sum.store(to);
+        }
+    }
+    Some(P * LANES)
 }

@@ -1,8 +1,7 @@
 //! Kernels over plain floats (numerics, sections 5 to 7, 9 and 10).
 
-use crate::half::f32_to_f16;
 use crate::kernels::args::RopePairs;
-use crate::math::{LANES, canonical, fma, fold_lanes, gelu, silu, sqrt, tanh};
+use crate::math::{LANES, canonical, fma, fold_lanes, gelu, silu, soft_cap as capped, sqrt};
 
 /// The i-th of some little-endian floats, which may lie at any address.
 #[inline(always)]
@@ -103,13 +102,6 @@ pub(in crate::kernels) fn scale(x: &mut [f32], factor: f32) {
 #[inline(always)]
 pub(in crate::kernels) fn soft_cap(x: &mut [f32], cap: f32) {
     for x in x {
-        *x = canonical(cap * tanh(*x / cap));
-    }
-}
-
-#[inline(always)]
-pub(in crate::kernels) fn store_f16(x: &[f32], out: &mut [u16]) {
-    for (out, &x) in out.iter_mut().zip(x) {
-        *out = f32_to_f16(x);
+        *x = canonical(capped(*x, cap));
     }
 }

@@ -4,3 +4,4 @@ pub(super) mod attention;
 pub(super) mod float;
 pub(super) mod matmul;
 pub(super) mod quantize;
+pub(super) mod store;

@@ -1,14 +1,14 @@
 //! AVX2 with FMA and F16C: Intel from Haswell on, AMD from Excavator on.
 
 use core::arch::x86_64::{
-    __m256i, _mm_add_epi32, _mm_cvtsi128_si32, _mm_loadu_si128, _mm_shuffle_epi32,
+    __m256, __m256i, _mm_add_epi32, _mm_cvtsi128_si32, _mm_loadu_si128, _mm_shuffle_epi32,
     _mm_unpackhi_epi64, _mm256_add_epi32, _mm256_castsi256_si128, _mm256_cvtepi8_epi16,
-    _mm256_cvtph_ps, _mm256_extracti128_si256, _mm256_loadu_si256, _mm256_madd_epi16,
-    _mm256_setzero_si256, _mm256_storeu_ps,
+    _mm256_extracti128_si256, _mm256_loadu_si256, _mm256_madd_epi16, _mm256_setzero_si256,
 };
 
 use crate::kernels::Table;
 use crate::kernels::isa::{Isa, kernel_table};
+use crate::kernels::lanes::Registers;
 
 pub(super) struct Avx2;
 
@@ -32,6 +32,9 @@ pub(in crate::kernels) static TABLE: Table = kernel_table!(
 );
 
 impl Isa for Avx2 {
+    type Lanes = Registers<__m256, 2>;
+    const ACCUMULATORS: usize = 6;
+
     #[inline(always)]
     fn dot_32(w: &[i8; 32], x: &[i8; 32]) -> i32 {
         // SAFETY: called only from this set's functions, which have AVX2; both loads of 16 bytes
@@ -60,20 +63,6 @@ impl Isa for Avx2 {
             }
             horizontal_sum(sum)
         }
-    }
-
-    #[inline(always)]
-    fn load_f16(bits: &[u16; 16]) -> [f32; 16] {
-        let mut out = [0.0; 16];
-        // SAFETY: called only from this set's functions, which have F16C; loads and stores of
-        // eight lie in arrays of sixteen.
-        unsafe {
-            for half in [0, 8] {
-                let floats = _mm256_cvtph_ps(_mm_loadu_si128(bits.as_ptr().add(half).cast()));
-                _mm256_storeu_ps(out.as_mut_ptr().add(half), floats);
-            }
-        }
-        out
     }
 }
 

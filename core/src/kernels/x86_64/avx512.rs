@@ -15,6 +15,7 @@ use super::avx2::{self, Avx2};
 use crate::kernels::Table;
 use crate::kernels::args::MatmulRows;
 use crate::kernels::isa::{Isa, kernel_table};
+use crate::kernels::lanes::Registers;
 use crate::math::CANONICAL_NAN;
 use crate::quant::GgmlType;
 
@@ -54,6 +55,9 @@ pub(in crate::kernels) static TABLE: Table = kernel_table!(
 );
 
 impl Isa for Avx512 {
+    type Lanes = Registers<__m512, 1>;
+    const ACCUMULATORS: usize = 24;
+
     #[inline(always)]
     fn dot_32(w: &[i8; 32], x: &[i8; 32]) -> i32 {
         Avx2::dot_32(w, x)
@@ -62,11 +66,6 @@ impl Isa for Avx512 {
     #[inline(always)]
     fn dot_256(w: &[i16; 256], x: &[i8; 256]) -> i32 {
         Avx2::dot_256(w, x)
-    }
-
-    #[inline(always)]
-    fn load_f16(bits: &[u16; 16]) -> [f32; 16] {
-        Avx2::load_f16(bits)
     }
 
     #[inline(always)]

@@ -2,6 +2,7 @@
 
 mod avx2;
 mod avx512;
+mod registers;
 
 pub(super) use avx2::TABLE as AVX2;
 pub(super) use avx512::TABLE as AVX512_VNNI;

@@ -1,0 +1,117 @@
+//! Attention of a whole batch, split over workers by heads and queries.
+
+use super::{Attend, AttentionShape, CacheRef, KernelSet};
+use crate::par::{Parallel, Serial, Shared};
+
+/// Tasks per worker, so that a slower core takes fewer.
+const TASKS_PER_WORKER: usize = 8;
+/// Tasks of a long prompt take a multiple of these queries, which every set's tile divides or is.
+const QUERIES: usize = 12;
+/// Products of a query and a key element below which the workers are not woken.
+const MIN_PRODUCTS: usize = 1 << 15;
+
+impl KernelSet {
+    /// Writes to `out` the attention results of the tokens whose queries `q` are given (tokens ×
+    /// heads × `head_dim`, both), the first standing at `first_pos`.
+    ///
+    /// `cache` gives the keys and values of a head, up to the last token's at least.
+    pub fn attention<'c>(
+        self,
+        parallel: &dyn Parallel,
+        shape: AttentionShape,
+        first_pos: usize,
+        q: &[f32],
+        cache: &(dyn Fn(usize) -> [CacheRef<'c>; 2] + Sync),
+        out: &mut [f32],
+    ) {
+        let n_tokens = q.len().min(out.len()) / shape.stride().max(1);
+        let (n_queries, n_head_kv) = (n_tokens * shape.group(), shape.n_head_kv);
+        if n_queries == 0 {
+            return;
+        }
+        let n_positions = first_pos + n_tokens;
+        let seen = shape.window.map_or(n_positions, |window| window.min(n_positions));
+        let products = n_queries * n_head_kv * seen * shape.head_dim;
+        let parallel = if products < MIN_PRODUCTS { &Serial } else { parallel };
+        let workers = parallel.workers();
+
+        // Several tasks per head if there are queries enough; if there are not, workers that would
+        // be left without a head share one, each taking some of its queries.
+        let total = n_queries * n_head_kv;
+        let per_task = match workers {
+            1 => n_queries,
+            _ => total.div_ceil(workers * TASKS_PER_WORKER).next_multiple_of(QUERIES),
+        };
+        let left_over = if per_task < n_queries { 0 } else { n_head_kv % workers };
+        let whole = Split::new(n_queries, per_task, n_head_kv - left_over);
+        let sharers = if left_over > 0 { workers.div_ceil(left_over) } else { 1 };
+        let shared = Split::new(n_queries, n_queries.div_ceil(sharers), left_over);
+
+        let out = Shared::new(out);
+        let run = |_: usize, task: usize| {
+            let (head_kv, queries) = match task.checked_sub(whole.n_tasks()) {
+                None => whole.task(task),
+                Some(task) => {
+                    let (head, queries) = shared.task(task);
+                    (whole.n_heads + head, queries)
+                }
+            };
+            let [keys, values] = cache(head_kv);
+            let attend = Attend { shape, head_kv, q, out: &out, queries, keys, values, first_pos };
+            // SAFETY: `Parallel` runs each task number once; tasks have queries of their own, and
+            // with them outputs that no other task writes or reads meanwhile.
+            unsafe { self.attend(&attend) };
+        };
+        match whole.n_tasks() + shared.n_tasks() {
+            1 => run(0, 0),
+            n_tasks => parallel.run(n_tasks, &run),
+        }
+    }
+}
+
+/// Some heads' queries in tasks of `per_task`.
+struct Split {
+    n_queries: usize,
+    per_task: usize,
+    n_heads: usize,
+}
+
+impl Split {
+    fn new(n_queries: usize, per_task: usize, n_heads: usize) -> Self {
+        Split { n_queries, per_task: per_task.max(1), n_heads }
+    }
+
+    const fn n_tasks(&self) -> usize {
+        self.n_queries.div_ceil(self.per_task) * self.n_heads
+    }
+
+    /// Head and queries of a task; later queries, which see more, come first.
+    fn task(&self, task: usize) -> (usize, core::ops::Range<usize>) {
+        let (head, part) = (task % self.n_heads, task / self.n_heads);
+        let last = self.n_queries.div_ceil(self.per_task) - 1;
+        let first = (last - part) * self.per_task;
+        (head, first..(first + self.per_task).min(self.n_queries))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_query_of_every_head_is_in_one_task() {
+        for (n_queries, per_task, n_heads) in [(1, 1, 1), (3, 2, 1), (24, 12, 3), (25, 12, 2)] {
+            let split = Split::new(n_queries, per_task, n_heads);
+            let mut seen = [0; 75];
+            for task in 0..split.n_tasks() {
+                let (head, queries) = split.task(task);
+                assert!(!queries.is_empty());
+                for query in queries {
+                    seen[head * n_queries + query] += 1;
+                }
+            }
+            assert!(seen[..n_queries * n_heads].iter().all(|&n| n == 1));
+        }
+        assert_eq!(Split::new(5, 2, 0).n_tasks(), 0);
+    }
+}

@@ -1,0 +1,273 @@
+//! Sixteen floats side by side, in as many registers as an instruction set needs for them.
+//!
+//! The float kernels are written over [`Lanes`], so that every set does the same operations on each
+//! lane; a set brings its [`Register`].
+
+use core::ops::{Add, Div, Mul, Neg, Sub};
+
+use crate::half::f16_to_f32;
+use crate::math::{Float, LANES};
+
+/// Sixteen floats.
+pub(super) trait Lanes: Float {
+    fn load(from: &[f32; LANES]) -> Self;
+    fn store(self, to: &mut [f32; LANES]);
+    /// Half floats, converted exactly.
+    fn load_f16(from: &[u16; LANES]) -> Self;
+    fn load_i8(from: &[i8; LANES]) -> Self;
+    /// The greatest lane; there must be no NaN.
+    fn greatest(self) -> f32;
+
+    #[inline(always)]
+    fn to_array(self) -> [f32; LANES] {
+        let mut out = [0.0; LANES];
+        self.store(&mut out);
+        out
+    }
+
+    /// The lanes from `first` to before `end`, and `other` in all others.
+    #[inline(always)]
+    fn keep(self, first: usize, end: usize, other: f32) -> Self {
+        let mut lanes = self.to_array();
+        for (i, lane) in lanes.iter_mut().enumerate() {
+            *lane = if (first..end).contains(&i) { *lane } else { other };
+        }
+        Self::load(&lanes)
+    }
+}
+
+/// Some floats that one instruction works on.
+///
+/// The methods are called only from functions compiled with the features of the set that the
+/// register belongs to. Those that are unsafe read or write `WIDTH` values at a pointer.
+pub(super) trait Register: Copy {
+    const WIDTH: usize;
+    fn splat(x: f32) -> Self;
+    fn add(a: Self, b: Self) -> Self;
+    fn sub(a: Self, b: Self) -> Self;
+    fn mul(a: Self, b: Self) -> Self;
+    fn div(a: Self, b: Self) -> Self;
+    fn neg(a: Self) -> Self;
+    /// `a·b + c`
+    fn fma(a: Self, b: Self, c: Self) -> Self;
+    /// As [`Float::max`].
+    fn max(a: Self, b: Self) -> Self;
+    /// As [`Float::min`].
+    fn min(a: Self, b: Self) -> Self;
+    fn where_greater(a: Self, b: Self, x: Self, y: Self) -> Self;
+    fn canonical(a: Self) -> Self;
+    fn powers_of_two(a: Self) -> (Self, Self);
+    fn greatest(a: Self) -> f32;
+    unsafe fn load(from: *const f32) -> Self;
+    unsafe fn store(a: Self, to: *mut f32);
+    unsafe fn load_f16(from: *const u16) -> Self;
+    unsafe fn load_i8(from: *const i8) -> Self;
+}
+
+/// Sixteen floats in `N` registers.
+#[derive(Clone, Copy)]
+pub(super) struct Registers<R, const N: usize>([R; N]);
+
+// Loops and no closures: a closure would be compiled without the features of the set around it.
+macro_rules! operators {
+    ($($trait:ident $method:ident),*) => {$(
+        impl<R: Register, const N: usize> $trait for Registers<R, N> {
+            type Output = Self;
+            #[inline(always)]
+            fn $method(mut self, other: Self) -> Self {
+                for (a, &b) in self.0.iter_mut().zip(&other.0) {
+                    *a = R::$method(*a, b);
+                }
+                self
+            }
+        }
+    )*};
+}
+operators!(Add add, Sub sub, Mul mul, Div div);
+
+impl<R: Register, const N: usize> Neg for Registers<R, N> {
+    type Output = Self;
+    #[inline(always)]
+    fn neg(mut self) -> Self {
+        for a in &mut self.0 {
+            *a = R::neg(*a);
+        }
+        self
+    }
+}
+
+impl<R: Register, const N: usize> Float for Registers<R, N> {
+    #[inline(always)]
+    fn splat(x: f32) -> Self {
+        Registers([R::splat(x); N])
+    }
+    #[inline(always)]
+    fn fma(self, b: Self, mut c: Self) -> Self {
+        for ((&a, &b), c) in self.0.iter().zip(&b.0).zip(&mut c.0) {
+            *c = R::fma(a, b, *c);
+        }
+        c
+    }
+    #[inline(always)]
+    fn where_greater(a: Self, b: Self, x: Self, mut y: Self) -> Self {
+        for (((&a, &b), &x), y) in a.0.iter().zip(&b.0).zip(&x.0).zip(&mut y.0) {
+            *y = R::where_greater(a, b, x, *y);
+        }
+        y
+    }
+    #[inline(always)]
+    fn canonical(mut self) -> Self {
+        for a in &mut self.0 {
+            *a = R::canonical(*a);
+        }
+        self
+    }
+    #[inline(always)]
+    fn powers_of_two(self) -> (Self, Self) {
+        let (mut x, mut y) = (self, self);
+        for (x, y) in x.0.iter_mut().zip(&mut y.0) {
+            (*x, *y) = R::powers_of_two(*x);
+        }
+        (x, y)
+    }
+    #[inline(always)]
+    fn max(mut self, other: Self) -> Self {
+        for (a, &b) in self.0.iter_mut().zip(&other.0) {
+            *a = R::max(*a, b);
+        }
+        self
+    }
+    #[inline(always)]
+    fn min(mut self, other: Self) -> Self {
+        for (a, &b) in self.0.iter_mut().zip(&other.0) {
+            *a = R::min(*a, b);
+        }
+        self
+    }
+}
+
+impl<R: Register, const N: usize> Lanes for Registers<R, N> {
+    #[inline(always)]
+    fn load(from: &[f32; LANES]) -> Self {
+        const { assert!(R::WIDTH * N == LANES) };
+        let mut out = [R::splat(0.0); N];
+        for (i, out) in out.iter_mut().enumerate() {
+            // SAFETY: N registers of WIDTH are the sixteen values that are there.
+            *out = unsafe { R::load(from.as_ptr().add(i * R::WIDTH)) };
+        }
+        Registers(out)
+    }
+    #[inline(always)]
+    fn store(self, to: &mut [f32; LANES]) {
+        const { assert!(R::WIDTH * N == LANES) };
+        for (i, &a) in self.0.iter().enumerate() {
+            // SAFETY: N registers of WIDTH fill the sixteen values exactly.
+            unsafe { R::store(a, to.as_mut_ptr().add(i * R::WIDTH)) };
+        }
+    }
+    #[inline(always)]
+    fn load_f16(from: &[u16; LANES]) -> Self {
+        const { assert!(R::WIDTH * N == LANES) };
+        let mut out = [R::splat(0.0); N];
+        for (i, out) in out.iter_mut().enumerate() {
+            // SAFETY: register `i` of N takes WIDTH of the sixteen half floats.
+            *out = unsafe { R::load_f16(from.as_ptr().add(i * R::WIDTH)) };
+        }
+        Registers(out)
+    }
+    #[inline(always)]
+    fn load_i8(from: &[i8; LANES]) -> Self {
+        const { assert!(R::WIDTH * N == LANES) };
+        let mut out = [R::splat(0.0); N];
+        for (i, out) in out.iter_mut().enumerate() {
+            // SAFETY: register `i` of N takes WIDTH of the sixteen integers.
+            *out = unsafe { R::load_i8(from.as_ptr().add(i * R::WIDTH)) };
+        }
+        Registers(out)
+    }
+    #[inline(always)]
+    fn greatest(self) -> f32 {
+        let mut greatest = R::splat(f32::NEG_INFINITY);
+        for &a in &self.0 {
+            greatest = R::max(a, greatest);
+        }
+        R::greatest(greatest)
+    }
+}
+
+/// A register of one, for CPUs without wider ones and for compilers to vectorize.
+impl Register for f32 {
+    const WIDTH: usize = 1;
+    #[inline(always)]
+    fn splat(x: f32) -> f32 {
+        x
+    }
+    #[inline(always)]
+    fn add(a: f32, b: f32) -> f32 {
+        a + b
+    }
+    #[inline(always)]
+    fn sub(a: f32, b: f32) -> f32 {
+        a - b
+    }
+    #[inline(always)]
+    fn mul(a: f32, b: f32) -> f32 {
+        a * b
+    }
+    #[inline(always)]
+    fn div(a: f32, b: f32) -> f32 {
+        a / b
+    }
+    #[inline(always)]
+    fn neg(a: f32) -> f32 {
+        -a
+    }
+    #[inline(always)]
+    fn fma(a: f32, b: f32, c: f32) -> f32 {
+        Float::fma(a, b, c)
+    }
+    #[inline(always)]
+    fn max(a: f32, b: f32) -> f32 {
+        if a > b { a } else { b }
+    }
+    #[inline(always)]
+    fn min(a: f32, b: f32) -> f32 {
+        if a < b { a } else { b }
+    }
+    #[inline(always)]
+    fn where_greater(a: f32, b: f32, x: f32, y: f32) -> f32 {
+        Float::where_greater(a, b, x, y)
+    }
+    #[inline(always)]
+    fn canonical(a: f32) -> f32 {
+        Float::canonical(a)
+    }
+    #[inline(always)]
+    fn powers_of_two(a: f32) -> (f32, f32) {
+        Float::powers_of_two(a)
+    }
+    #[inline(always)]
+    fn greatest(a: f32) -> f32 {
+        a
+    }
+    #[inline(always)]
+    unsafe fn load(from: *const f32) -> f32 {
+        // SAFETY: one value is readable, by the caller's promise.
+        unsafe { from.read() }
+    }
+    #[inline(always)]
+    unsafe fn store(a: f32, to: *mut f32) {
+        // SAFETY: one value is writable, by the caller's promise.
+        unsafe { to.write(a) }
+    }
+    #[inline(always)]
+    unsafe fn load_f16(from: *const u16) -> f32 {
+        // SAFETY: one half float is readable, by the caller's promise.
+        f16_to_f32(unsafe { from.read() })
+    }
+    #[inline(always)]
+    unsafe fn load_i8(from: *const i8) -> f32 {
+        // SAFETY: one integer is readable, by the caller's promise.
+        f32::from(unsafe { from.read() })
+    }
+}

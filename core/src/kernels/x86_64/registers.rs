@@ -1,0 +1,127 @@
+//! Floats in AVX and AVX-512 registers.
+
+use core::arch::x86_64::*;
+
+use crate::kernels::lanes::Register;
+use crate::math::{CANONICAL_NAN, EXP_MAGIC};
+
+/// Wraps intrinsics: every method is called only from functions of a set that has the register.
+macro_rules! methods {
+    ($($name:ident($($arg:ident: $ty:ty),*) -> $out:ty = $body:expr;)*) => {$(
+        #[inline(always)]
+        fn $name($($arg: $ty),*) -> $out {
+            // SAFETY: the set whose functions call this has the register's CPU features.
+            unsafe { $body }
+        }
+    )*};
+}
+
+impl Register for __m256 {
+    const WIDTH: usize = 8;
+    methods! {
+        splat(x: f32) -> Self = _mm256_set1_ps(x);
+        add(a: Self, b: Self) -> Self = _mm256_add_ps(a, b);
+        sub(a: Self, b: Self) -> Self = _mm256_sub_ps(a, b);
+        mul(a: Self, b: Self) -> Self = _mm256_mul_ps(a, b);
+        div(a: Self, b: Self) -> Self = _mm256_div_ps(a, b);
+        neg(a: Self) -> Self = _mm256_xor_ps(a, _mm256_set1_ps(-0.0));
+        fma(a: Self, b: Self, c: Self) -> Self = _mm256_fmadd_ps(a, b, c);
+        // The instructions return their second operand unless the comparison holds.
+        max(a: Self, b: Self) -> Self = _mm256_max_ps(a, b);
+        min(a: Self, b: Self) -> Self = _mm256_min_ps(a, b);
+        where_greater(a: Self, b: Self, x: Self, y: Self) -> Self =
+            _mm256_blendv_ps(y, x, _mm256_cmp_ps::<_CMP_GT_OQ>(a, b));
+        canonical(a: Self) -> Self = _mm256_blendv_ps(
+            a,
+            _mm256_set1_ps(CANONICAL_NAN),
+            _mm256_cmp_ps::<_CMP_UNORD_Q>(a, a),
+        );
+        powers_of_two(a: Self) -> (Self, Self) = {
+            let magic = _mm256_set1_epi32(EXP_MAGIC.to_bits() as i32);
+            let n = _mm256_sub_epi32(_mm256_castps_si256(a), magic);
+            let half = _mm256_srai_epi32::<1>(n);
+            let bias = _mm256_set1_epi32(127);
+            let x = _mm256_slli_epi32::<23>(_mm256_add_epi32(half, bias));
+            let y = _mm256_add_epi32(_mm256_sub_epi32(n, half), bias);
+            (_mm256_castsi256_ps(x), _mm256_castsi256_ps(_mm256_slli_epi32::<23>(y)))
+        };
+        greatest(a: Self) -> f32 = {
+            let a = _mm_max_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps::<1>(a));
+            let a = _mm_max_ps(a, _mm_movehl_ps(a, a));
+            _mm_cvtss_f32(_mm_max_ss(a, _mm_movehdup_ps(a)))
+        };
+    }
+    #[inline(always)]
+    unsafe fn load(from: *const f32) -> Self {
+        // SAFETY: eight floats are readable, by the caller's promise.
+        unsafe { _mm256_loadu_ps(from) }
+    }
+    #[inline(always)]
+    unsafe fn store(a: Self, to: *mut f32) {
+        // SAFETY: eight floats are writable, by the caller's promise.
+        unsafe { _mm256_storeu_ps(to, a) }
+    }
+    #[inline(always)]
+    unsafe fn load_f16(from: *const u16) -> Self {
+        // SAFETY: eight half floats are readable, by the caller's promise.
+        unsafe { _mm256_cvtph_ps(_mm_loadu_si128(from.cast())) }
+    }
+    #[inline(always)]
+    unsafe fn load_i8(from: *const i8) -> Self {
+        // SAFETY: eight bytes are readable, by the caller's promise.
+        unsafe { _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(from.cast()))) }
+    }
+}
+
+impl Register for __m512 {
+    const WIDTH: usize = 16;
+    methods! {
+        splat(x: f32) -> Self = _mm512_set1_ps(x);
+        add(a: Self, b: Self) -> Self = _mm512_add_ps(a, b);
+        sub(a: Self, b: Self) -> Self = _mm512_sub_ps(a, b);
+        mul(a: Self, b: Self) -> Self = _mm512_mul_ps(a, b);
+        div(a: Self, b: Self) -> Self = _mm512_div_ps(a, b);
+        neg(a: Self) -> Self = _mm512_xor_ps(a, _mm512_set1_ps(-0.0));
+        fma(a: Self, b: Self, c: Self) -> Self = _mm512_fmadd_ps(a, b, c);
+        // The instructions return their second operand unless the comparison holds.
+        max(a: Self, b: Self) -> Self = _mm512_max_ps(a, b);
+        min(a: Self, b: Self) -> Self = _mm512_min_ps(a, b);
+        where_greater(a: Self, b: Self, x: Self, y: Self) -> Self =
+            _mm512_mask_blend_ps(_mm512_cmp_ps_mask::<_CMP_GT_OQ>(a, b), y, x);
+        canonical(a: Self) -> Self = _mm512_mask_blend_ps(
+            _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(a, a),
+            a,
+            _mm512_set1_ps(CANONICAL_NAN),
+        );
+        powers_of_two(a: Self) -> (Self, Self) = {
+            let magic = _mm512_set1_epi32(EXP_MAGIC.to_bits() as i32);
+            let n = _mm512_sub_epi32(_mm512_castps_si512(a), magic);
+            let half = _mm512_srai_epi32::<1>(n);
+            let bias = _mm512_set1_epi32(127);
+            let x = _mm512_slli_epi32::<23>(_mm512_add_epi32(half, bias));
+            let y = _mm512_add_epi32(_mm512_sub_epi32(n, half), bias);
+            (_mm512_castsi512_ps(x), _mm512_castsi512_ps(_mm512_slli_epi32::<23>(y)))
+        };
+        greatest(a: Self) -> f32 = _mm512_reduce_max_ps(a);
+    }
+    #[inline(always)]
+    unsafe fn load(from: *const f32) -> Self {
+        // SAFETY: sixteen floats are readable, by the caller's promise.
+        unsafe { _mm512_loadu_ps(from) }
+    }
+    #[inline(always)]
+    unsafe fn store(a: Self, to: *mut f32) {
+        // SAFETY: sixteen floats are writable, by the caller's promise.
+        unsafe { _mm512_storeu_ps(to, a) }
+    }
+    #[inline(always)]
+    unsafe fn load_f16(from: *const u16) -> Self {
+        // SAFETY: sixteen half floats are readable, by the caller's promise.
+        unsafe { _mm512_cvtph_ps(_mm256_loadu_si256(from.cast())) }
+    }
+    #[inline(always)]
+    unsafe fn load_i8(from: *const i8) -> Self {
+        // SAFETY: sixteen bytes are readable, by the caller's promise.
+        unsafe { _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(from.cast()))) }
+    }
+}
