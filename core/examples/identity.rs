@@ -11,7 +11,8 @@
 //! A run is a model, a number of prompt tokens and a number of tokens decoded after them. What
 //! precedes the runs says which ways are taken: `cross` every kernel set, number of threads, batch
 //! size and cache history with every other; `square` each of them with each kernel set; `each` one
-//! for each kernel set; `KERNELS/THREADS/BATCH` that one, `best` being a name too.
+//! for each kernel set; `KERNELS/THREADS/BATCH` that one, `best` being a name too. Only the last
+//! of this one's logits are hashed, so that who counts its instructions counts the model's.
 
 use bantam_core::Token;
 use bantam_core::engine::{Engine, EngineError, EngineOptions};
@@ -46,6 +47,8 @@ struct Way {
     threads: usize,
     batch: usize,
     history: History,
+    /// Hash the logits behind the last token only.
+    last_only: bool,
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -73,7 +76,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         let tokens = Tokens { prompt, decode, other };
         for way in &ways {
             let hash = hash(&model, &tokens, *way)?;
-            let Way { kernels, threads, batch, history } = way;
+            let Way { kernels, threads, batch, history, .. } = way;
             let kernels = kernels.name();
             println!("{run}\t{kernels}\t{threads}\t{batch}\t{history:?}\t{hash:016x}");
             std::io::stdout().flush()?;
@@ -85,12 +88,13 @@ fn main() -> Result<(), Box<dyn Error>> {
 fn ways(which: &str) -> Result<Vec<Way>, Box<dyn Error>> {
     let sets = || KernelSet::available().enumerate();
     let mut ways = Vec::new();
+    let last_only = false;
     match which {
         "cross" => {
             for (_, kernels) in sets() {
                 for threads in THREADS {
                     for batch in BATCHES {
-                        let way = |history| Way { kernels, threads, batch, history };
+                        let way = |history| Way { kernels, threads, batch, history, last_only };
                         ways.extend(HISTORIES.map(way));
                     }
                 }
@@ -102,12 +106,13 @@ fn ways(which: &str) -> Result<Vec<Way>, Box<dyn Error>> {
                 for (j, batch) in BATCHES.into_iter().enumerate() {
                     let threads = THREADS[(i + j) % THREADS.len()];
                     let history = HISTORIES[(i + j) % HISTORIES.len()];
-                    ways.push(Way { kernels, threads, batch, history });
+                    ways.push(Way { kernels, threads, batch, history, last_only });
                 }
             }
         }
         "each" => {
-            let way = |kernels| Way { kernels, threads: 2, batch: 32, history: History::Cold };
+            let history = History::Cold;
+            let way = |kernels| Way { kernels, threads: 2, batch: 32, history, last_only };
             ways.extend(sets().map(|(_, kernels)| way(kernels)));
         }
         one => {
@@ -124,7 +129,7 @@ fn ways(which: &str) -> Result<Vec<Way>, Box<dyn Error>> {
                     .ok_or_else(|| format!("this CPU has no kernel set {name}"))?,
             };
             let (threads, batch) = (threads.parse()?, batch.parse()?);
-            ways.push(Way { kernels, threads, batch, history: History::Cold });
+            ways.push(Way { kernels, threads, batch, history: History::Cold, last_only: true });
         }
     }
     Ok(ways)
@@ -151,10 +156,14 @@ fn hash(model: &Model<'_>, tokens: &Tokens, way: Way) -> Result<u64, Box<dyn Err
         let mut engine = Engine::new(model, &plan, &mut memory, options)?;
         let rest = take_half(&mut engine, tokens, way.history)?;
         let mut hash = Fnv::new();
-        hash.add(engine.prefill(rest)?);
+        engine.prefill(rest)?;
         for &token in &tokens.decode {
-            hash.add(engine.decode(token)?);
+            if !way.last_only {
+                hash.add(engine.logits());
+            }
+            engine.decode(token)?;
         }
+        hash.add(engine.logits());
         Ok(hash.0)
     })
 }

@@ -82,6 +82,8 @@ struct Sitting {
 struct Row {
     program: String,
     version: String,
+    /// Bantam's kernel set.
+    kernels: Option<String>,
     test: String,
     tokens_per_second: f64,
     min: f64,
@@ -130,7 +132,7 @@ pub(crate) fn run(cx: &Context, options: &Options) -> Result<()> {
         }
         if !options.no_record {
             // At once, so that what has been measured is kept if a later model fails.
-            let path = record::append(cx, &sitting.target, "", HEADER, &sitting.records())?;
+            let path = record::append(cx, &sitting.target, &sitting.records())?;
             eprintln!("recorded in {}", path.display());
         }
         sittings.push(sitting);
@@ -195,7 +197,7 @@ fn sit(
     let mut rows = Vec::new();
     for ours in &ours.0 {
         let theirs = theirs.0.iter().find(|theirs| theirs.test == ours.test);
-        let mut row = |test: &Test, program: &str, version: &str, ratio| {
+        let mut row = |test: &Test, program: &str, version: &str, kernels, ratio| {
             let speed = median(&test.speeds).unwrap_or_default();
             let of_limit = if test.test.starts_with("pp") {
                 peak.map(|peak| work.macs_per_prompt_token * speed / peak)
@@ -205,6 +207,7 @@ fn sit(
             rows.push(Row {
                 program: program.to_owned(),
                 version: version.to_owned(),
+                kernels,
                 test: test.test.clone(),
                 tokens_per_second: speed,
                 min: test.speeds.iter().copied().fold(f64::INFINITY, f64::min),
@@ -215,9 +218,9 @@ fn sit(
             });
         };
         let ratio = theirs.and_then(|t| Some(median(&ours.speeds)? / median(&t.speeds)?));
-        row(ours, "bantam", commit, ratio);
+        row(ours, "bantam", commit, Some(report.kernels().to_owned()), ratio);
         if let Some(theirs) = theirs {
-            row(theirs, &options.peer_name, &version, None);
+            row(theirs, &options.peer_name, &version, None, None);
         }
     }
     Ok(Sitting {
@@ -286,62 +289,31 @@ fn median(values: &[f64]) -> Option<f64> {
     Some((sorted.get(low)? + sorted.get(high)?) / 2.0)
 }
 
-/// Columns of a record.
-const HEADER: &[&str] = &[
-    "time",
-    "commit",
-    "compiler",
-    "cpu",
-    "model",
-    "program",
-    "version",
-    "kernels",
-    "threads",
-    "test",
-    "rounds",
-    "median",
-    "min",
-    "max",
-    "ratio",
-    "int8_instruction",
-    "int8_peak_gmacs",
-    "read_bandwidth_gb",
-    "of_limit",
-    "used_by_others",
-    "logits_checksum",
-];
-
 impl Sitting {
-    /// One line of the record for each row, cells as [`HEADER`] names them.
-    fn records(&self) -> Vec<Vec<String>> {
-        let time = record::now().1;
-        let number = |x: Option<f64>, digits| x.map_or(String::new(), |x| format!("{x:.digits$}"));
-        let record = |row: &Row| {
-            // The peer's kernels are its own affair.
-            let kernels = if row.logits_checksum.is_some() { &*self.kernels } else { "" };
-            vec![
-                time.clone(),
-                self.commit.clone(),
-                self.compiler.clone(),
-                self.cpu.clone(),
-                self.model.clone(),
-                row.program.clone(),
-                row.version.clone(),
-                kernels.to_owned(),
-                self.threads.to_string(),
-                row.test.clone(),
-                self.rounds.to_string(),
-                number(Some(row.tokens_per_second), 2),
-                number(Some(row.min), 2),
-                number(Some(row.max), 2),
-                number(row.ratio, 3),
-                self.int8_instruction.unwrap_or_default().to_owned(),
-                number(self.int8_peak_gmacs, 1),
-                number(Some(self.read_bandwidth_gb), 1),
-                number(row.of_limit, 3),
-                number(self.used_by_others, 3),
-                row.logits_checksum.clone().unwrap_or_default(),
-            ]
+    /// One line of the record for each row.
+    fn records(&self) -> Vec<record::Row> {
+        let record = |row: &Row| record::Row {
+            commit: self.commit.clone(),
+            compiler: self.compiler.clone(),
+            cpu: self.cpu.clone(),
+            model: self.model.clone(),
+            program: row.program.clone(),
+            version: row.version.clone(),
+            kernels: row.kernels.clone().unwrap_or_default(),
+            threads: self.threads,
+            test: row.test.clone(),
+            unit: "tokens/s",
+            rounds: self.rounds,
+            median: row.tokens_per_second,
+            min: row.min,
+            max: row.max,
+            ratio: row.ratio,
+            int8_instruction: self.int8_instruction.unwrap_or_default(),
+            int8_peak_gmacs: self.int8_peak_gmacs,
+            read_bandwidth_gb: Some(self.read_bandwidth_gb),
+            of_limit: row.of_limit,
+            used_by_others: self.used_by_others,
+            logits_checksum: row.logits_checksum.clone().unwrap_or_default(),
         };
         self.rows.iter().map(record).collect()
     }
@@ -412,46 +384,5 @@ mod tests {
         assert_eq!(series.0[0].speeds, [1.0, 3.0]);
         let error = series.add(vec![sample("tg2", 6.0, "c")]).unwrap_err().to_string();
         assert!(error.contains("tg2 differ from round to round (b and c)"), "{error}");
-    }
-
-    #[test]
-    fn a_record_has_a_cell_for_every_column() {
-        let row = |ratio, checksum: Option<&str>| Row {
-            program: "p".into(),
-            version: "v".into(),
-            test: "pp512".into(),
-            tokens_per_second: 1.0,
-            min: 0.5,
-            max: 2.0,
-            ratio,
-            of_limit: Some(0.65),
-            logits_checksum: checksum.map(str::to_owned),
-        };
-        let sitting = Sitting {
-            model: "m".into(),
-            model_bytes: 1,
-            threads: 2,
-            kernels: "k".into(),
-            cpu: "c".into(),
-            compiler: "r".into(),
-            target: "t".into(),
-            commit: "h".into(),
-            rounds: 5,
-            int8_instruction: Some("sdot"),
-            int8_peak_gmacs: Some(100.04),
-            read_bandwidth_gb: 17.1,
-            used_by_others: None,
-            rows: vec![row(Some(1.25), Some("a")), row(None, None)],
-        };
-        let cell = |record: &Vec<String>, column: &str| {
-            record[HEADER.iter().position(|name| *name == column).unwrap()].clone()
-        };
-        let records = sitting.records();
-        assert!(records.iter().all(|record| record.len() == HEADER.len()));
-        assert_eq!(cell(&records[0], "ratio"), "1.250");
-        assert_eq!(cell(&records[0], "kernels"), "k");
-        assert_eq!(cell(&records[0], "int8_peak_gmacs"), "100.0");
-        assert_eq!(cell(&records[1], "ratio"), "");
-        assert_eq!(cell(&records[1], "kernels"), "");
     }
 }

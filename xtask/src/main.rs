@@ -8,6 +8,7 @@ mod check;
 mod ci;
 mod cmd;
 mod context;
+mod count;
 mod fetch;
 mod fuzz;
 mod identity;
@@ -45,6 +46,8 @@ enum Job {
     Test(test::Options),
     /// Measure Bantam beside another program, and this machine's limits
     Bench(bench::Options),
+    /// Count the instructions of a token on an emulated Arm CPU
+    Count(count::Options),
     /// Run everything that CI runs, with times and a summary
     Ci(ci::Options),
     /// Check that every file is formatted
@@ -85,6 +88,7 @@ fn main() -> ExitCode {
         Job::Setup(options) => setup::run(&cx, &options),
         Job::Models(options) => models::run(&cx, &options),
         Job::Bench(options) => bench::run(&cx, &options),
+        Job::Count(options) => count::run(&cx, &options),
         Job::Ci(options) => ci::run(&cx, &options),
         Job::Loc => loc::run(&cx),
         Job::Test(options) => test::run(&cx, &options).map(drop),

@@ -160,6 +160,12 @@ impl EmulatedArm {
         self.compiler.cargo(cx, subcommand, AARCH64_LINUX)
     }
 
+    /// What the compiler calls itself.
+    pub(crate) fn compiler(&self) -> Result<String> {
+        let rustc = if self.compiler == Compiler::Default { "rustc" } else { DEBIAN_RUSTC };
+        Ok(Cmd::new(rustc).arg("--version").capture()?.stdout.trim().to_owned())
+    }
+
     /// Where that cargo puts what it builds with `--release`.
     pub(crate) fn release_dir(&self, cx: &Context) -> PathBuf {
         self.compiler.target_dir(cx).join(AARCH64_LINUX).join("release")
