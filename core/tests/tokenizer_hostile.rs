@@ -287,7 +287,8 @@ fn grows_like_a_line(name: &str, file: &[u8], n_texts: usize) {
             let mut time_of = |text: &str| {
                 best(|| n = tokenizer.encode(text, PARSE, &mut scratch, &mut out).unwrap())
             };
-            let times = [text.floor_char_boundary(small), text.len()].map(|n| time_of(&text[..n]));
+            let part = (0..=small).rev().find(|&n| text.is_char_boundary(n)).unwrap_or_default();
+            let times = [part, text.len()].map(|n| time_of(&text[..n]));
             println!("{name}: {large} bytes of {what}: {n} tokens in {:?}", times[1]);
             // Some systems count a thread's time in ticks of several milliseconds.
             let limit = 64 * times[0].max(Duration::from_millis(10));
