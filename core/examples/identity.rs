@@ -5,16 +5,18 @@
 //! a single one.
 //!
 //! ```text
-//! cargo run --release -p bantam-core --features std --example identity -- square MODEL.gguf:96:8
+//! cargo run --release -p bantam-core --features std --example identity -- \
+//!     square MODEL.gguf:96:8:f16
 //! ```
 //!
-//! A run is a model, a number of prompt tokens and a number of tokens decoded after them. What
-//! precedes the runs says which ways are taken: `cross` every kernel set, number of threads, batch
+//! A run is a model, a number of prompt tokens, a number of tokens decoded after them and the form
+//! of the cache. What precedes the runs says which ways are taken: `cross` every kernel set, number of threads, batch
 //! size and cache history with every other; `square` each of them with each kernel set; `each` one
 //! for each kernel set; `KERNELS/THREADS/BATCH` that one, `best` being a name too. Only the last
 //! of this one's logits are hashed, so that who counts its instructions counts the model's.
 
 use bantam_core::Token;
+use bantam_core::cache::CacheType;
 use bantam_core::engine::{Engine, EngineError, EngineOptions};
 use bantam_core::gguf::Gguf;
 use bantam_core::kernels::KernelSet;
@@ -28,6 +30,9 @@ use std::sync::{Barrier, Mutex, PoisonError};
 const THREADS: [usize; 4] = [1, 2, 3, 8];
 const BATCHES: [usize; 4] = [1, 7, 32, 512];
 const HISTORIES: [History; 3] = [History::Cold, History::Restored, History::Shared];
+
+const USAGE: &str =
+    "usage: identity cross|square|each|KERNELS/THREADS/BATCH MODEL:PROMPT:DECODE:CACHE…";
 
 /// What the cache has been through when the prompt's last token is taken in.
 #[derive(Clone, Copy, Debug)]
@@ -54,16 +59,19 @@ struct Way {
 fn main() -> Result<(), Box<dyn Error>> {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let Some((which, runs)) = args.split_first() else {
-        return Err(
-            "usage: identity cross|square|each|KERNELS/THREADS/BATCH MODEL:PROMPT:DECODE…".into()
-        );
+        return Err(USAGE.into());
     };
     let ways = ways(which)?;
     for run in runs {
-        let mut parts = run.rsplitn(3, ':');
-        let (Some(decode), Some(prompt), Some(path)) = (parts.next(), parts.next(), parts.next())
-        else {
-            return Err(format!("not MODEL:PROMPT:DECODE: {run}").into());
+        let parts: Vec<&str> = run.rsplitn(4, ':').collect();
+        let &[cache, decode, prompt, path] = &parts[..] else {
+            return Err(format!("not MODEL:PROMPT:DECODE:CACHE: {run}").into());
+        };
+        let cache = match cache {
+            "f16" => CacheType::F16,
+            "f32" => CacheType::F32,
+            "q8_0" => CacheType::Q8_0,
+            other => return Err(format!("no form of the cache is called {other}").into()),
         };
         let file = std::fs::read(path).map_err(|error| format!("{path}: {error}"))?;
         let gguf = Gguf::parse(&file)?;
@@ -73,7 +81,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         let prompt: Vec<Token> = (0..prompt.parse()?).map(|_| lcg.below(n_vocab)).collect();
         let decode: Vec<Token> = (0..decode.parse()?).map(|_| lcg.below(n_vocab)).collect();
         let other: Vec<Token> = (0..20).map(|_| lcg.below(n_vocab)).collect();
-        let tokens = Tokens { prompt, decode, other };
+        let tokens = Tokens { prompt, decode, other, cache };
         for way in &ways {
             let hash = hash(&model, &tokens, *way)?;
             let Way { kernels, threads, batch, history, .. } = way;
@@ -141,12 +149,15 @@ struct Tokens {
     decode: Vec<Token>,
     /// For the histories that have another prompt in them.
     other: Vec<Token>,
+    cache: CacheType,
 }
 
 /// FNV-1a over the bits of the logits behind the prompt and behind every decoded token.
 fn hash(model: &Model<'_>, tokens: &Tokens, way: Way) -> Result<u64, Box<dyn Error>> {
     let n_ctx = tokens.prompt.len() + tokens.decode.len() + tokens.other.len();
-    let plan = model.plan(&PlanOptions { n_batch: way.batch, ..PlanOptions::new(n_ctx) })?;
+    let options =
+        PlanOptions { n_batch: way.batch, cache: tokens.cache, ..PlanOptions::new(n_ctx) };
+    let plan = model.plan(&options)?;
     // Anything may have been in the memory before; all ones is a NaN in every width.
     let mut memory = vec![0xFF; plan.bytes() + 64];
     let pool = Pool::new(way.threads);

@@ -179,7 +179,7 @@ impl Counter<'_> {
             .arg(format!("{},out={}", self.plugin.display(), self.out.display()))
             .arg(&self.program)
             .arg(format!("{kernels}/1/{batch}"))
-            .arg(format!("{}:{prompt}:{decode}", model.display()));
+            .arg(format!("{}:{prompt}:{decode}:f16", model.display()));
         let out = cmd.capture()?;
         if !out.ok {
             bail!("{}: {}", cmd.line(), out.stderr.trim_end());

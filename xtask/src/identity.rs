@@ -29,13 +29,15 @@ pub(crate) struct Options {
 /// Emulated CPUs: without the dot product, with it, and with everything that QEMU knows.
 const CPUS: [&str; 3] = ["cortex-a72", "cortex-a76", "max"];
 
-/// Tokens of the prompt and tokens decoded after it. A tiny model's prompt passes two of the
-/// anchors at which attention begins a chunk.
-const TINY: (usize, usize) = (150, 5);
+/// Tokens of the prompt, tokens decoded after it, and form of the cache. A tiny model's prompt
+/// passes two of the anchors at which attention begins a chunk.
+const TINY: &str = "150:5:f16";
+const TINY_Q8: &str = "150:5:q8_0";
 /// A real model's, where that may take a while: more than one batch of any size.
-const LONG: (usize, usize) = (530, 8);
+const LONG: &str = "530:8:f16";
 /// A real model's, where it may not.
-const SHORT: (usize, usize) = (24, 4);
+const SHORT: &str = "24:4:f16";
+const SHORT_Q8: &str = "24:4:q8_0";
 
 /// The file of hashes.
 const FILE: &str = "fixtures/identity.toml";
@@ -43,7 +45,7 @@ const FILE: &str = "fixtures/identity.toml";
 /// One line that the example printed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Outcome {
-    /// The model's file name, prompt and decoded tokens: `llama.gguf 150+5`.
+    /// The model's file name, prompt and decoded tokens, and cache: `llama.gguf 150+5 f16`.
     run: String,
     /// Where and how it was run, for people.
     way: String,
@@ -52,17 +54,17 @@ struct Outcome {
 }
 
 impl Outcome {
-    /// Reads `MODEL:PROMPT:DECODE KERNELS THREADS BATCH HISTORY HASH`, separated by tabs.
+    /// Reads `MODEL:PROMPT:DECODE:CACHE KERNELS THREADS BATCH HISTORY HASH`, separated by tabs.
     fn parse(line: &str, place: &str) -> Option<Self> {
         let mut cells = line.split('\t');
         let mut cell = || cells.next();
         let (run, kernels) = (cell()?, cell()?);
         let (threads, batch, history, hash) = (cell()?, cell()?, cell()?, cell()?);
-        let mut parts = run.rsplitn(3, ':');
-        let (decode, prompt, path) = (parts.next()?, parts.next()?, parts.next()?);
+        let parts: Vec<&str> = run.rsplitn(4, ':').collect();
+        let &[cache, decode, prompt, path] = &parts[..] else { return None };
         let model = Path::new(path).file_name()?.to_string_lossy();
         Some(Outcome {
-            run: format!("{model} {prompt}+{decode}"),
+            run: format!("{model} {prompt}+{decode} {cache}"),
             way: format!("{place}, {kernels}, threads {threads}, batch {batch}, {history} cache"),
             kernels: format!("{place} {kernels}"),
             hash: hash.to_owned(),
@@ -77,8 +79,12 @@ impl Outcome {
 pub(crate) fn run(cx: &Context, options: &Options) -> Result<Ran> {
     let tiny = tiny_models(cx)?;
     let (real, missing) = real_models(cx, options.reduced)?;
-    let runs = |models: &[PathBuf], (prompt, decode): (usize, usize)| -> Vec<String> {
-        models.iter().map(|path| format!("{}:{prompt}:{decode}", path.display())).collect()
+    let runs = |models: &[PathBuf], lengths: &[&str]| -> Vec<String> {
+        let of_model = |path: &PathBuf| {
+            let path = path.display().to_string();
+            lengths.iter().map(move |lengths| format!("{path}:{lengths}")).collect::<Vec<_>>()
+        };
+        models.iter().flat_map(of_model).collect()
     };
     let mut outcomes = Vec::new();
 
@@ -93,11 +99,12 @@ pub(crate) fn run(cx: &Context, options: &Options) -> Result<Ran> {
         anyhow::Ok(())
     };
     if options.reduced {
-        here("square", &runs(&tiny, TINY))?;
-        here("square", &runs(&real, SHORT))?;
+        here("square", &runs(&tiny, &[TINY, TINY_Q8]))?;
+        here("square", &runs(&real, &[SHORT]))?;
+        here("each", &runs(&real, &[SHORT_Q8]))?;
     } else {
-        here("cross", &runs(&tiny, TINY))?;
-        here("square", &[runs(&real, LONG), runs(&real, SHORT)].concat())?;
+        here("cross", &runs(&tiny, &[TINY, TINY_Q8]))?;
+        here("square", &runs(&real, &[LONG, SHORT, SHORT_Q8]))?;
     }
 
     if let Some(arm) = EmulatedArm::find(cx, "the same hashes on aarch64") {
@@ -108,9 +115,10 @@ pub(crate) fn run(cx: &Context, options: &Options) -> Result<Ran> {
         for cpu in CPUS {
             let words = arm.emulator(cpu).map(std::ffi::OsStr::new);
             let words = [&words[..], &[program.as_os_str()]].concat();
-            outcomes.extend(execute(&words, cpu, "square", &runs(&tiny, TINY))?);
+            outcomes.extend(execute(&words, cpu, "square", &runs(&tiny, &[TINY]))?);
+            outcomes.extend(execute(&words, cpu, "each", &runs(&tiny, &[TINY_Q8]))?);
             if !options.reduced {
-                outcomes.extend(execute(&words, cpu, "each", &runs(&real, SHORT))?);
+                outcomes.extend(execute(&words, cpu, "each", &runs(&real, &[SHORT, SHORT_Q8]))?);
             }
         }
     }
@@ -300,12 +308,12 @@ fn text(hashes: &BTreeMap<String, String>) -> Result<String> {
 mod tests {
     use super::*;
 
-    const LINE: &str = "/a:b/llama.gguf:150:5\tx86_64/avx2\t3\t32\tShared\t00ff";
+    const LINE: &str = "/a:b/llama.gguf:150:5:f16\tx86_64/avx2\t3\t32\tShared\t00ff";
 
     #[test]
     fn lines_are_understood() {
         let outcome = Outcome::parse(LINE, "native").unwrap();
-        assert_eq!(outcome.run, "llama.gguf 150+5");
+        assert_eq!(outcome.run, "llama.gguf 150+5 f16");
         assert_eq!(outcome.way, "native, x86_64/avx2, threads 3, batch 32, Shared cache");
         assert_eq!((&*outcome.kernels, &*outcome.hash), ("native x86_64/avx2", "00ff"));
         assert!(Outcome::parse("thread 'main' panicked", "native").is_none());
@@ -316,9 +324,9 @@ mod tests {
         let same = Outcome::parse(LINE, "native").unwrap();
         let arm = Outcome::parse(&LINE.replace("00ff", "00fe"), "max").unwrap();
         let hashes = agreed(&[same.clone(), same.clone()]).unwrap();
-        assert_eq!(hashes["llama.gguf 150+5"], "00ff");
+        assert_eq!(hashes["llama.gguf 150+5 f16"], "00ff");
         let error = agreed(&[same.clone(), same, arm]).unwrap_err().to_string();
-        assert!(error.contains("llama.gguf 150+5 has 2 hashes"), "{error}");
+        assert!(error.contains("llama.gguf 150+5 f16 has 2 hashes"), "{error}");
         assert!(error.contains("00fe in 1 ways:\n    max, x86_64/avx2"), "{error}");
     }
 
@@ -329,9 +337,9 @@ mod tests {
         assert_eq!(committed, hashes);
         compare(&hashes, &committed).unwrap();
         let mut other = committed.clone();
-        other.insert("llama.gguf 150+5".into(), "00aa".into());
+        other.insert("llama.gguf 150+5 f16".into(), "00aa".into());
         let error = compare(&hashes, &other).unwrap_err().to_string();
-        assert!(error.contains("llama.gguf 150+5: 00ff, committed 00aa"), "{error}");
+        assert!(error.contains("llama.gguf 150+5 f16: 00ff, committed 00aa"), "{error}");
         let error = compare(&hashes, &BTreeMap::new()).unwrap_err().to_string();
         assert!(error.contains("none committed"), "{error}");
     }
