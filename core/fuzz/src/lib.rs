@@ -10,7 +10,7 @@ use bantam_core::Token;
 use bantam_core::arena::ALIGN;
 use bantam_core::engine::{Engine, EngineOptions};
 use bantam_core::gguf::{Gguf, Value};
-use bantam_core::kernels::{KernelSet, Product};
+use bantam_core::kernels::{ActGroup, KernelSet, Product};
 use bantam_core::model::{Model, PlanOptions};
 use bantam_core::ops::{ActsBuffer, Runner, linear};
 use bantam_core::par::Serial;
@@ -176,9 +176,8 @@ pub fn parity(data: &[u8]) {
 
     let run = |kernels: KernelSet| {
         let mut out = vec![f32::NAN; n_tokens * n_rows];
-        let (mut qs, mut d, mut sums) =
-            (vec![0; x.len()], vec![0.0; x.len() / 32], vec![0; x.len() / 16]);
-        let mut acts = ActsBuffer { qs: &mut qs, d: &mut d, sums: &mut sums };
+        let (mut qs, mut groups) = (vec![0; x.len()], vec![ActGroup::default(); x.len() / 32]);
+        let mut acts = ActsBuffer { qs: &mut qs, groups: &mut groups };
         let runner = Runner { kernels, parallel: &Serial };
         linear(runner, &mut acts, &x, n_tokens, [Product::new(weights, &mut out)]);
         out

@@ -14,7 +14,7 @@ pub use forward::Stage;
 use crate::Token;
 use crate::arena::Arena;
 use crate::cache::KvCache;
-use crate::kernels::KernelSet;
+use crate::kernels::{ActGroup, KernelSet};
 use crate::model::{LayerWeights, MemoryPlan, Model, ModelConfig};
 use crate::ops::{ActsBuffer, Runner, fill_freqs};
 use crate::par::{Parallel, Serial};
@@ -152,8 +152,7 @@ impl<'m, 'b> Engine<'m, 'b> {
             wide: arena.take(s.wide)?,
             acts: ActsBuffer {
                 qs: arena.take(s.acts)?,
-                d: arena.take(s.acts / 32)?,
-                sums: arena.take(s.acts / 16)?,
+                groups: arena.take_with(s.acts / ActGroup::LEN, |_| ActGroup::default())?,
             },
             logits: arena.take(s.logits)?,
         };

@@ -6,6 +6,30 @@ use crate::par::Shared;
 use crate::quant::{Activation, GgmlType};
 use crate::tensor::TensorView;
 
+/// What is kept beside 32 quantized activations (numerics, section 3).
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[repr(C)]
+pub struct ActGroup {
+    /// Scale `d`.
+    pub d: f32,
+    /// `d` times the sum of the group's integers: what a weight's minimum is multiplied with.
+    pub dsum: f32,
+    /// Sums of the group's two runs of 16 integers.
+    pub sums: [i16; 2],
+}
+
+impl ActGroup {
+    /// Values in a group.
+    pub const LEN: usize = 32;
+
+    /// The group with this scale and these sums.
+    #[inline(always)]
+    pub fn new(d: f32, sums: [i16; 2]) -> Self {
+        let sum = i32::from(sums[0]) + i32::from(sums[1]);
+        ActGroup { d, dsum: d * sum as f32, sums }
+    }
+}
+
 /// Activations of `n_rows` tokens, in one of the forms that weights are multiplied with.
 #[derive(Clone, Copy, Debug)]
 pub struct Acts<'a> {
@@ -14,41 +38,30 @@ pub struct Acts<'a> {
     n_cols: usize,
     floats: &'a [f32],
     qs: &'a [i8],
-    d: &'a [f32],
-    sums: &'a [i16],
+    groups: &'a [ActGroup],
 }
 
 impl<'a> Acts<'a> {
     /// Plain floats, `n_rows` × `n_cols`, or `None` if `x` is shorter than that.
     pub fn floats(x: &'a [f32], n_rows: usize, n_cols: usize) -> Option<Self> {
         let floats = x.get(..n_rows.checked_mul(n_cols)?)?;
-        Some(Acts { kind: Activation::F32, n_rows, n_cols, floats, qs: &[], d: &[], sums: &[] })
+        Some(Acts { kind: Activation::F32, n_rows, n_cols, floats, qs: &[], groups: &[] })
     }
 
-    /// Quantized rows: `qs` is `n_rows` × `n_cols`, `d` has one scale and `sums` have one sum per
-    /// group and run, row after row. `None` if anything is too short or a group is partial.
+    /// Quantized rows: `qs` is `n_rows` × `n_cols`, `groups` has one entry per 32 of them, row
+    /// after row. `None` if either is too short or a group is partial.
     pub fn quantized(
-        kind: Activation,
         qs: &'a [i8],
-        d: &'a [f32],
-        sums: &'a [i16],
+        groups: &'a [ActGroup],
         n_rows: usize,
         n_cols: usize,
     ) -> Option<Self> {
-        let group = kind.group()?;
-        if !n_cols.is_multiple_of(group) {
+        if !n_cols.is_multiple_of(ActGroup::LEN) {
             return None;
         }
         let n = n_rows.checked_mul(n_cols)?;
-        Some(Acts {
-            kind,
-            n_rows,
-            n_cols,
-            floats: &[],
-            qs: qs.get(..n)?,
-            d: d.get(..n / group)?,
-            sums: sums.get(..n / 16)?,
-        })
+        let (qs, groups) = (qs.get(..n)?, groups.get(..n / ActGroup::LEN)?);
+        Some(Acts { kind: Activation::Q8, n_rows, n_cols, floats: &[], qs, groups })
     }
 
     /// The form that the activations are in.
@@ -72,15 +85,13 @@ impl<'a> Acts<'a> {
         self.floats.get(start..start + self.n_cols).unwrap_or(&[])
     }
 
-    /// Token `t`'s integers, scales and sums.
+    /// Token `t`'s integers and groups.
     #[inline(always)]
-    pub(super) fn q8_row(&self, t: usize) -> (&'a [i8], &'a [f32], &'a [i16]) {
-        let group = self.kind.group().unwrap_or(1);
-        let (n, groups, runs) = (self.n_cols, self.n_cols / group, self.n_cols / 16);
+    pub(super) fn q8_row(&self, t: usize) -> (&'a [i8], &'a [ActGroup]) {
+        let (n, groups) = (self.n_cols, self.n_cols / ActGroup::LEN);
         (
             self.qs.get(t * n..(t + 1) * n).unwrap_or(&[]),
-            self.d.get(t * groups..(t + 1) * groups).unwrap_or(&[]),
-            self.sums.get(t * runs..(t + 1) * runs).unwrap_or(&[]),
+            self.groups.get(t * groups..(t + 1) * groups).unwrap_or(&[]),
         )
     }
 }
@@ -127,14 +138,43 @@ impl<'a> MatmulRows<'a> {
         })
     }
 
+    /// Their format.
+    pub(super) const fn ty(&self) -> GgmlType {
+        self.ty
+    }
+
     /// Weight rows.
-    #[cfg(target_arch = "x86_64")] // the sets that leave rows over are there
     pub(super) const fn n_rows(&self) -> usize {
         self.n_rows
     }
 
+    /// Values in a row.
+    pub(super) const fn n_cols(&self) -> usize {
+        self.acts.n_cols()
+    }
+
+    /// Tokens.
+    pub(super) const fn n_tokens(&self) -> usize {
+        self.acts.n_rows()
+    }
+
+    /// The rows' bytes, `n_rows` × `row_bytes`, and each row whole blocks for `n_cols` weights.
+    pub(super) const fn rows(&self) -> &'a [u8] {
+        self.rows
+    }
+
+    /// Bytes from a row to the next.
+    pub(super) const fn row_bytes(&self) -> usize {
+        self.row_bytes
+    }
+
+    /// Token `t`'s integers and groups.
+    #[inline(always)]
+    pub(super) fn q8_row(&self, t: usize) -> (&'a [i8], &'a [ActGroup]) {
+        self.acts.q8_row(t)
+    }
+
     /// The rows from `row` on, or `None` if there are none.
-    #[cfg(target_arch = "x86_64")]
     pub(super) fn rows_from(&self, row: usize) -> Option<MatmulRows<'a>> {
         let n_rows = self.n_rows.checked_sub(row).filter(|&n| n > 0)?;
         let rows = self.rows.get(row * self.row_bytes..)?;
@@ -260,16 +300,5 @@ impl Attend<'_> {
         let group = self.shape.group();
         let head = self.head_kv * group + query % group;
         query / group * self.shape.stride() + head * self.shape.head_dim
-    }
-}
-
-impl Activation {
-    /// Values that share a scale, or `None` for plain floats.
-    pub const fn group(self) -> Option<usize> {
-        match self {
-            Activation::F32 => None,
-            Activation::Q8x32 => Some(32),
-            Activation::Q8x256 => Some(256),
-        }
     }
 }

@@ -18,18 +18,6 @@ pub(super) trait Isa {
     /// How many `Lanes` the registers hold beside a few operands: what attention accumulates in.
     const ACCUMULATORS: usize;
 
-    /// `Σ w[i]·x[i]` over 32, exact. `|w| ≤ 128`, `|x| ≤ 127`.
-    #[inline(always)]
-    fn dot_32(w: &[i8; 32], x: &[i8; 32]) -> i32 {
-        w.iter().zip(x).map(|(&w, &x)| i32::from(w) * i32::from(x)).sum()
-    }
-
-    /// `Σ w[i]·x[i]` over 256, exact. `|w| ≤ 2^13`, `|x| ≤ 127`.
-    #[inline(always)]
-    fn dot_256(w: &[i16; 256], x: &[i8; 256]) -> i32 {
-        w.iter().zip(x).map(|(&w, &x)| i32::from(w) * i32::from(x)).sum()
-    }
-
     /// Weight rows times activations, by formats.
     ///
     /// # Safety
@@ -40,7 +28,7 @@ pub(super) trait Isa {
         Self: Sized,
     {
         // SAFETY: passed on to the caller.
-        unsafe { matmul::matmul_rows::<Self>(m) }
+        unsafe { matmul::matmul_rows(m) }
     }
 }
 
@@ -70,15 +58,11 @@ pub(super) trait Outlined {
 /// The attribute list is the one place where a set's CPU features are written for its functions.
 macro_rules! kernel_table {
     ($(#[$attr:meta])* $name:literal, $isa:ty, $is_available:expr) => {{
-        use $crate::kernels::args::{Attend, MatmulRows, RopePairs};
+        use $crate::kernels::args::{ActGroup, Attend, MatmulRows, RopePairs};
         use $crate::kernels::generic::{attention, float, quantize, store};
         $(#[$attr])*
-        unsafe fn quantize_q8x32(x: &[f32], qs: &mut [i8], d: &mut [f32], sums: &mut [i16]) {
-            quantize::quantize::<32>(x, qs, d, sums);
-        }
-        $(#[$attr])*
-        unsafe fn quantize_q8x256(x: &[f32], qs: &mut [i8], d: &mut [f32], sums: &mut [i16]) {
-            quantize::quantize::<256>(x, qs, d, sums);
+        unsafe fn quantize(x: &[f32], qs: &mut [i8], groups: &mut [ActGroup]) {
+            quantize::quantize(x, qs, groups);
         }
         $(#[$attr])*
         unsafe fn matmul_rows(m: &MatmulRows<'_>) {
@@ -166,8 +150,7 @@ macro_rules! kernel_table {
         $crate::kernels::Table {
             name: $name,
             is_available: $is_available,
-            quantize_q8x32,
-            quantize_q8x256,
+            quantize,
             matmul_rows,
             rms_norm,
             rms_norm_in_place,

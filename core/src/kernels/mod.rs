@@ -14,24 +14,22 @@ mod generic;
 mod isa;
 mod lanes;
 mod matmul;
+#[cfg(target_arch = "x86_64")]
+mod rows;
 mod scalar;
 #[cfg(target_arch = "x86_64")]
 mod x86_64;
 
-pub use args::{Acts, Attend, AttentionShape, CacheRef, MatmulRows, RopePairs};
+pub use args::{ActGroup, Acts, Attend, AttentionShape, CacheRef, MatmulRows, RopePairs};
 pub use matmul::Product;
 
 use core::fmt;
-
-/// Floats to integers, scales and sums.
-type Quantize = unsafe fn(&[f32], &mut [i8], &mut [f32], &mut [i16]);
 
 /// The functions of one set. All are unsafe to call unless the CPU has the set's features.
 struct Table {
     name: &'static str,
     is_available: fn() -> bool,
-    quantize_q8x32: Quantize,
-    quantize_q8x256: Quantize,
+    quantize: unsafe fn(&[f32], &mut [i8], &mut [ActGroup]),
     matmul_rows: unsafe fn(&MatmulRows<'_>),
     rms_norm: unsafe fn(&[f32], &[u8], f32, &mut [f32]),
     rms_norm_in_place: unsafe fn(&mut [f32], &[u8], f32),
@@ -90,17 +88,11 @@ impl KernelSet {
 
     /// Quantizes `x` with one scale per 32 values.
     ///
-    /// Shapes: `qs` as long as `x`, `d` one per 32, `sums` one per 16. What has no counterpart in
-    /// all four, a partial group at the end included, is left as it was.
-    pub fn quantize_q8x32(self, x: &[f32], qs: &mut [i8], d: &mut [f32], sums: &mut [i16]) {
+    /// Shapes: `qs` as long as `x`, `groups` one per 32 values. What has no counterpart in all
+    /// three, a partial group at the end included, is left as it was.
+    pub fn quantize(self, x: &[f32], qs: &mut [i8], groups: &mut [ActGroup]) {
         // SAFETY: a KernelSet exists only for a set whose features this CPU has.
-        unsafe { (self.0.quantize_q8x32)(x, qs, d, sums) }
-    }
-
-    /// Quantizes `x` with one scale per 256 values. Shapes as [`KernelSet::quantize_q8x32`].
-    pub fn quantize_q8x256(self, x: &[f32], qs: &mut [i8], d: &mut [f32], sums: &mut [i16]) {
-        // SAFETY: a KernelSet exists only for a set whose features this CPU has.
-        unsafe { (self.0.quantize_q8x256)(x, qs, d, sums) }
+        unsafe { (self.0.quantize)(x, qs, groups) }
     }
 
     /// Multiplies some weight rows with every token's activations.

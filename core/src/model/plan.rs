@@ -6,6 +6,7 @@ use super::weights::LayerWeights;
 use crate::Token;
 use crate::arena::bytes_for;
 use crate::cache::{CacheShape, CacheType};
+use crate::kernels::ActGroup;
 
 /// Largest context: positions stay exact in f32 and RoPE angles in the range of `sin_cos`.
 pub const MAX_CTX: usize = 1 << 20;
@@ -113,17 +114,17 @@ impl MemoryPlan {
         let too_large = ModelError::Context(options.n_ctx);
         let sizes = Sizes::new(config, &options).ok_or(too_large)?;
         let cache_bytes = sizes.cache.bytes().ok_or(too_large)?;
-        let floats = [sizes.stream, sizes.stream, sizes.wide, sizes.acts / 32, sizes.logits];
+        let floats = [sizes.stream, sizes.stream, sizes.wide, sizes.logits];
         let floats = floats.iter().fold(0usize, |sum, &n| sum.saturating_add(bytes_for::<f32>(n)));
         let angles = bytes_for::<f32>(sizes.angles).saturating_mul(2 * sizes.bases);
-        let integers =
-            bytes_for::<i8>(sizes.acts).saturating_add(bytes_for::<i16>(sizes.acts / 16));
+        let acts = bytes_for::<i8>(sizes.acts)
+            .saturating_add(bytes_for::<ActGroup>(sizes.acts / ActGroup::LEN));
         let plan = MemoryPlan {
             options,
             layers_bytes: bytes_for::<LayerWeights<'_>>(sizes.n_layer)
                 .saturating_add(bytes_for::<f32>(sizes.freqs).saturating_mul(sizes.bases)),
             kv_bytes: cache_bytes.saturating_add(bytes_for::<Token>(sizes.tokens)),
-            scratch_bytes: floats.saturating_add(angles).saturating_add(integers),
+            scratch_bytes: floats.saturating_add(angles).saturating_add(acts),
             sizes,
         };
         if plan.bytes() > isize::MAX as usize { Err(too_large) } else { Ok(plan) }

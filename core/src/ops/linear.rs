@@ -1,19 +1,17 @@
 //! Matrices times activations: quantize once per form that is needed, then multiply.
 
 use super::Runner;
-use crate::kernels::{Acts, Product};
-use crate::par::for_each_part3;
+use crate::kernels::{ActGroup, Acts, Product};
+use crate::par::for_each_part2;
 use crate::quant::Activation;
 
-/// Room for a batch of activations in either quantized form.
+/// Room for a batch of quantized activations.
 #[derive(Debug)]
 pub struct ActsBuffer<'b> {
     /// Integers, one per value.
     pub qs: &'b mut [i8],
-    /// Scales, at least one per 32 values.
-    pub d: &'b mut [f32],
-    /// Sums, one per 16 values.
-    pub sums: &'b mut [i16],
+    /// What goes with them, one per 32 values.
+    pub groups: &'b mut [ActGroup],
 }
 
 impl ActsBuffer<'_> {
@@ -27,21 +25,17 @@ impl ActsBuffer<'_> {
         n_rows: usize,
         n_cols: usize,
     ) -> Option<Acts<'s>> {
-        let Some(group) = kind.group() else { return Acts::floats(x, n_rows, n_cols) };
-        let lens = [n_cols, n_cols / group, n_cols / 16];
-        let outputs = (
-            self.qs.get_mut(..n_rows * lens[0])?,
-            self.d.get_mut(..n_rows * lens[1])?,
-            self.sums.get_mut(..n_rows * lens[2])?,
-        );
-        for_each_part3(run.parallel, outputs, lens, &|t, qs, d, sums| {
+        if kind == Activation::F32 {
+            return Acts::floats(x, n_rows, n_cols);
+        }
+        let n_groups = n_cols / ActGroup::LEN;
+        let outputs =
+            (self.qs.get_mut(..n_rows * n_cols)?, self.groups.get_mut(..n_rows * n_groups)?);
+        for_each_part2(run.parallel, outputs, [n_cols, n_groups], &|t, qs, groups| {
             let row = x.get(t * n_cols..(t + 1) * n_cols).unwrap_or(&[]);
-            match kind {
-                Activation::Q8x256 => run.kernels.quantize_q8x256(row, qs, d, sums),
-                _ => run.kernels.quantize_q8x32(row, qs, d, sums),
-            }
+            run.kernels.quantize(row, qs, groups);
         });
-        Acts::quantized(kind, self.qs, self.d, self.sums, n_rows, n_cols)
+        Acts::quantized(self.qs, self.groups, n_rows, n_cols)
     }
 }
 
@@ -53,7 +47,7 @@ pub fn linear<const N: usize>(
     n_rows: usize,
     mut products: [Product<'_, '_>; N],
 ) {
-    for kind in [Activation::Q8x32, Activation::Q8x256, Activation::F32] {
+    for kind in [Activation::Q8, Activation::F32] {
         let user = products.iter().find(|p| p.weights().ty().activation() == kind);
         let Some(n_cols) = user.map(|p| p.weights().n_cols()) else { continue };
         if let Some(acts) = acts.fill(run, kind, x, n_rows, n_cols) {

@@ -132,6 +132,9 @@ pub trait Block256: Block {
     /// Whether the format stores minimums.
     const HAS_MIN: bool;
 
+    /// Weights that share a sub-scale: 16 or 32.
+    const GROUP: usize;
+
     /// The scale of the sub-scales, `d`.
     fn scale(&self) -> f32;
 
@@ -141,17 +144,20 @@ pub trait Block256: Block {
         0.0
     }
 
-    /// Writes the integers `q` in the order of the weights, and for each run of 16 its sub-scale
-    /// `s` and its minimum `m`, which is 0 in formats that have none. Formats whose sub-scales
-    /// serve 32 weights write each twice.
-    fn unpack(&self, q: &mut [i8; 256], s: &mut [i8; 16], m: &mut [u8; 16]);
+    /// Writes the integers `q` in the order of the weights.
+    fn unpack(&self, q: &mut [i8; 256]);
+
+    /// Writes for each run of 16 its sub-scale `s` and its minimum `m`, which is 0 in formats that
+    /// have none. Formats whose sub-scales serve 32 weights write each twice.
+    fn unpack_scales(&self, s: &mut [i8; 16], m: &mut [u8; 16]);
 
     /// Writes the weights: `d·s` and `dmin·m` are rounded once per run, then one multiplication
     /// per weight, and one subtraction if there are minimums.
     #[inline]
     fn dequantize(&self, out: &mut [f32; 256]) {
         let (mut q, mut s, mut m) = ([0; 256], [0; 16], [0; 16]);
-        self.unpack(&mut q, &mut s, &mut m);
+        self.unpack(&mut q);
+        self.unpack_scales(&mut s, &mut m);
         let (d, dmin) = (self.scale(), self.min_scale());
         let runs = out.as_chunks_mut::<16>().0.iter_mut().zip(q.as_chunks::<16>().0);
         for ((out, q), (s, m)) in runs.zip(s.into_iter().zip(m)) {

@@ -7,7 +7,10 @@
 //! ```
 
 use super::block::Block32;
-use super::packing::{half, nibbles, non_linear};
+use super::packing::{NON_LINEAR, half, nibbles, non_linear};
+
+/// The integers that nibbles number.
+pub(crate) const TABLE: [i8; 16] = NON_LINEAR;
 
 /// A block of `IQ4_NL`.
 #[derive(Clone, Copy, Debug)]

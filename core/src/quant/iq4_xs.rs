@@ -30,6 +30,7 @@ const _: () = assert!(size_of::<BlockIQ4XS>() == 136);
 
 impl Block256 for BlockIQ4XS {
     const HAS_MIN: bool = false;
+    const GROUP: usize = 32;
 
     #[inline(always)]
     fn scale(&self) -> f32 {
@@ -37,11 +38,15 @@ impl Block256 for BlockIQ4XS {
     }
 
     #[inline(always)]
-    fn unpack(&self, q: &mut [i8; 256], s: &mut [i8; 16], m: &mut [u8; 16]) {
+    fn unpack(&self, q: &mut [i8; 256]) {
         let sub_blocks = q.as_chunks_mut::<32>().0.iter_mut().zip(self.qs.as_chunks::<16>().0);
         for (q, qs) in sub_blocks {
             non_linear(nibbles(qs), q);
         }
+    }
+
+    #[inline(always)]
+    fn unpack_scales(&self, s: &mut [i8; 16], m: &mut [u8; 16]) {
         let high = u16::from_le_bytes(self.scales_h);
         for k in 0..8 {
             let low = self.scales_l[k / 2] >> (k % 2 * 4) & 15;

@@ -87,9 +87,7 @@ pub enum Activation {
     /// Plain floats.
     F32,
     /// 8-bit integers with one scale per 32.
-    Q8x32,
-    /// 8-bit integers with one scale per 256.
-    Q8x256,
+    Q8,
 }
 
 /// Why a row could not be converted.
@@ -172,24 +170,24 @@ impl GgmlType {
 
     /// Name, elements and bytes per block, activations.
     const fn facts(self) -> (&'static str, usize, usize, Activation) {
-        use Activation::{F32, Q8x32, Q8x256};
+        use Activation::{F32, Q8};
         match self {
             Self::F32 => ("F32", 1, 4, F32),
             Self::F16 => ("F16", 1, 2, F32),
             Self::BF16 => ("BF16", 1, 2, F32),
-            Self::Q4_0 => ("Q4_0", 32, 18, Q8x32),
-            Self::Q4_1 => ("Q4_1", 32, 20, Q8x32),
-            Self::Q5_0 => ("Q5_0", 32, 22, Q8x32),
-            Self::Q5_1 => ("Q5_1", 32, 24, Q8x32),
-            Self::Q8_0 => ("Q8_0", 32, 34, Q8x32),
-            Self::IQ4_NL => ("IQ4_NL", 32, 18, Q8x32),
-            Self::MXFP4 => ("MXFP4", 32, 17, Q8x32),
-            Self::Q2_K => ("Q2_K", 256, 84, Q8x256),
-            Self::Q3_K => ("Q3_K", 256, 110, Q8x256),
-            Self::Q4_K => ("Q4_K", 256, 144, Q8x256),
-            Self::Q5_K => ("Q5_K", 256, 176, Q8x256),
-            Self::Q6_K => ("Q6_K", 256, 210, Q8x256),
-            Self::IQ4_XS => ("IQ4_XS", 256, 136, Q8x256),
+            Self::Q4_0 => ("Q4_0", 32, 18, Q8),
+            Self::Q4_1 => ("Q4_1", 32, 20, Q8),
+            Self::Q5_0 => ("Q5_0", 32, 22, Q8),
+            Self::Q5_1 => ("Q5_1", 32, 24, Q8),
+            Self::Q8_0 => ("Q8_0", 32, 34, Q8),
+            Self::IQ4_NL => ("IQ4_NL", 32, 18, Q8),
+            Self::MXFP4 => ("MXFP4", 32, 17, Q8),
+            Self::Q2_K => ("Q2_K", 256, 84, Q8),
+            Self::Q3_K => ("Q3_K", 256, 110, Q8),
+            Self::Q4_K => ("Q4_K", 256, 144, Q8),
+            Self::Q5_K => ("Q5_K", 256, 176, Q8),
+            Self::Q6_K => ("Q6_K", 256, 210, Q8),
+            Self::IQ4_XS => ("IQ4_XS", 256, 136, Q8),
         }
     }
 }

@@ -16,6 +16,9 @@
 use super::block::Block32;
 use super::packing::nibbles;
 
+/// The integers that nibbles number: the table above.
+pub(crate) const TABLE: [i8; 16] = [0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12];
+
 /// A block of `MXFP4`.
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]

@@ -81,7 +81,7 @@ pub(super) fn six_bit_scales(packed: &[u8; 12], s: &mut [i8; 16], m: &mut [u8; 1
 }
 
 /// The values that the non-linear 4-bit formats choose from.
-const NON_LINEAR: [i8; 16] =
+pub(super) const NON_LINEAR: [i8; 16] =
     [-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113];
 
 /// The values at places below 16 of the non-linear table.

@@ -29,6 +29,7 @@ const _: () = assert!(size_of::<BlockQ2K>() == 84);
 
 impl Block256 for BlockQ2K {
     const HAS_MIN: bool = true;
+    const GROUP: usize = 16;
 
     #[inline(always)]
     fn scale(&self) -> f32 {
@@ -41,8 +42,12 @@ impl Block256 for BlockQ2K {
     }
 
     #[inline(always)]
-    fn unpack(&self, q: &mut [i8; 256], s: &mut [i8; 16], m: &mut [u8; 16]) {
+    fn unpack(&self, q: &mut [i8; 256]) {
         crumbs(&self.qs, q);
+    }
+
+    #[inline(always)]
+    fn unpack_scales(&self, s: &mut [i8; 16], m: &mut [u8; 16]) {
         for j in 0..16 {
             s[j] = (self.scales[j] & 15) as i8;
             m[j] = self.scales[j] >> 4;

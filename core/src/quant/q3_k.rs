@@ -31,6 +31,7 @@ const _: () = assert!(size_of::<BlockQ3K>() == 110);
 
 impl Block256 for BlockQ3K {
     const HAS_MIN: bool = false;
+    const GROUP: usize = 16;
 
     #[inline(always)]
     fn scale(&self) -> f32 {
@@ -38,7 +39,7 @@ impl Block256 for BlockQ3K {
     }
 
     #[inline(always)]
-    fn unpack(&self, q: &mut [i8; 256], s: &mut [i8; 16], m: &mut [u8; 16]) {
+    fn unpack(&self, q: &mut [i8; 256]) {
         crumbs(&self.qs, q);
         for (plane, q) in q.as_chunks_mut::<32>().0.iter_mut().enumerate() {
             for (q, mask) in q.iter_mut().zip(self.hmask) {
@@ -46,6 +47,10 @@ impl Block256 for BlockQ3K {
                 *q = q.wrapping_sub(four as i8);
             }
         }
+    }
+
+    #[inline(always)]
+    fn unpack_scales(&self, s: &mut [i8; 16], m: &mut [u8; 16]) {
         for (j, s) in s.iter_mut().enumerate() {
             let low = self.scales[j % 8] >> (j / 8 * 4) & 15;
             let high = self.scales[8 + j % 4] >> (j / 4 * 2) & 3;

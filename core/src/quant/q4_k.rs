@@ -33,6 +33,7 @@ const _: () = assert!(size_of::<BlockQ4K>() == 144);
 
 impl Block256 for BlockQ4K {
     const HAS_MIN: bool = true;
+    const GROUP: usize = 32;
 
     #[inline(always)]
     fn scale(&self) -> f32 {
@@ -45,8 +46,12 @@ impl Block256 for BlockQ4K {
     }
 
     #[inline(always)]
-    fn unpack(&self, q: &mut [i8; 256], s: &mut [i8; 16], m: &mut [u8; 16]) {
+    fn unpack(&self, q: &mut [i8; 256]) {
         nibbles_by_64(&self.qs, q);
+    }
+
+    #[inline(always)]
+    fn unpack_scales(&self, s: &mut [i8; 16], m: &mut [u8; 16]) {
         six_bit_scales(&self.scales, s, m);
     }
 }

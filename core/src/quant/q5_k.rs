@@ -32,6 +32,7 @@ const _: () = assert!(size_of::<BlockQ5K>() == 176);
 
 impl Block256 for BlockQ5K {
     const HAS_MIN: bool = true;
+    const GROUP: usize = 32;
 
     #[inline(always)]
     fn scale(&self) -> f32 {
@@ -44,13 +45,17 @@ impl Block256 for BlockQ5K {
     }
 
     #[inline(always)]
-    fn unpack(&self, q: &mut [i8; 256], s: &mut [i8; 16], m: &mut [u8; 16]) {
+    fn unpack(&self, q: &mut [i8; 256]) {
         nibbles_by_64(&self.qs, q);
         for (plane, q) in q.as_chunks_mut::<32>().0.iter_mut().enumerate() {
             for (q, qh) in q.iter_mut().zip(self.qh) {
                 *q |= ((qh >> plane & 1) << 4) as i8;
             }
         }
+    }
+
+    #[inline(always)]
+    fn unpack_scales(&self, s: &mut [i8; 16], m: &mut [u8; 16]) {
         six_bit_scales(&self.scales, s, m);
     }
 }

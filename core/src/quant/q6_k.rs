@@ -30,6 +30,7 @@ const _: () = assert!(size_of::<BlockQ6K>() == 210);
 
 impl Block256 for BlockQ6K {
     const HAS_MIN: bool = false;
+    const GROUP: usize = 16;
 
     #[inline(always)]
     fn scale(&self) -> f32 {
@@ -37,7 +38,7 @@ impl Block256 for BlockQ6K {
     }
 
     #[inline(always)]
-    fn unpack(&self, q: &mut [i8; 256], s: &mut [i8; 16], m: &mut [u8; 16]) {
+    fn unpack(&self, q: &mut [i8; 256]) {
         crumbs(&self.qh, q);
         let halves = q.as_chunks_mut::<128>().0.iter_mut().zip(self.ql.as_chunks::<64>().0);
         for (q, ql) in halves {
@@ -46,6 +47,10 @@ impl Block256 for BlockQ6K {
                 q[i + 64] = (q[i + 64] << 4 | (ql[i] >> 4) as i8).wrapping_sub(32);
             }
         }
+    }
+
+    #[inline(always)]
+    fn unpack_scales(&self, s: &mut [i8; 16], m: &mut [u8; 16]) {
         *s = self.scales;
         *m = [0; 16];
     }

@@ -164,9 +164,11 @@ fn check32<B: Block32>(bytes: &[u8]) {
 fn check256<B: Block256>(bytes: &[u8]) {
     for block in blocks::<B>(bytes).unwrap() {
         let (mut q, mut s, mut m) = ([i8::MIN; 256], [i8::MIN; 16], [u8::MAX; 16]);
-        block.unpack(&mut q, &mut s, &mut m);
+        block.unpack(&mut q);
+        block.unpack_scales(&mut s, &mut m);
         let (mut q2, mut s2, mut m2) = ([i8::MAX; 256], [i8::MAX; 16], [0; 16]);
-        block.unpack(&mut q2, &mut s2, &mut m2);
+        block.unpack(&mut q2);
+        block.unpack_scales(&mut s2, &mut m2);
         assert_eq!((q, s, m), (q2, s2, m2));
         let (low, high) = bounds(B::TYPE);
         assert!(q.iter().all(|q| (low..=high).contains(q)), "{} unpacked to {q:?}", B::TYPE);

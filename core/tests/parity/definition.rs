@@ -2,7 +2,7 @@
 //! kernels, scalar ones included, are held to. Section numbers are those of that text.
 
 use bantam_core::half::f32_to_f16;
-use bantam_core::kernels::RopePairs;
+use bantam_core::kernels::{ActGroup, RopePairs};
 use bantam_core::math::{CANONICAL_NAN, exp, gelu, silu, tanh};
 use bantam_core::quant::block::{Block32, Block256, blocks};
 use bantam_core::quant::{Activation, GgmlType};
@@ -34,22 +34,28 @@ fn fold(mut lanes: [f32; 16]) -> f32 {
 pub(crate) struct Row {
     pub(crate) floats: Vec<f32>,
     pub(crate) q: Vec<i8>,
-    pub(crate) d: Vec<f32>,
-    pub(crate) sums: Vec<i16>,
+    pub(crate) groups: Vec<ActGroup>,
 }
 
 /// 3, whole groups only.
-pub(crate) fn quantize(x: &[f32], group: usize) -> (Vec<i8>, Vec<f32>, Vec<i16>) {
-    let (mut q, mut d) = (Vec::new(), Vec::new());
-    for x in x.chunks_exact(group) {
+pub(crate) fn quantize(x: &[f32]) -> (Vec<i8>, Vec<ActGroup>) {
+    let (mut q, mut groups) = (Vec::new(), Vec::new());
+    for x in x.chunks_exact(32) {
         let amax = x.iter().fold(0.0, |max, x| if x.abs() > max { x.abs() } else { max });
-        d.push(amax / 127.0);
         let id = if amax == 0.0 { 0.0 } else { 127.0 / amax };
         // A cast makes 0 of a NaN.
-        q.extend(x.iter().map(|x| (x * id).round_ties_even().clamp(-127.0, 127.0) as i8));
+        let here: Vec<i8> =
+            x.iter().map(|x| (x * id).round_ties_even().clamp(-127.0, 127.0) as i8).collect();
+        groups.push(group(amax / 127.0, &here));
+        q.extend(here);
     }
-    let sums = q.chunks_exact(16).map(|run| run.iter().map(|&q| i16::from(q)).sum()).collect();
-    (q, d, sums)
+    (q, groups)
+}
+
+/// 3: what goes with 32 integers under a scale.
+pub(crate) fn group(d: f32, q: &[i8]) -> ActGroup {
+    let sums = [sum(&q[..16]) as i16, sum(&q[16..]) as i16];
+    ActGroup { d, dsum: d * sum(q) as f32, sums }
 }
 
 /// 4.
@@ -88,29 +94,37 @@ fn sum(x: &[i8]) -> i64 {
 fn dot32<B: Block32>(row: &[u8], x: &Row) -> f32 {
     let mut acc = 0.0f32;
     for (b, block) in blocks::<B>(row).unwrap().iter().enumerate() {
-        let (qx, dx) = (&x.q[b * 32..][..32], x.d[b]);
+        let (qx, dx) = (&x.q[b * 32..][..32], x.groups[b].d);
         let mut qw = [0; 32];
         block.unpack(&mut qw);
         acc = (block.scale() * dx).mul_add(integer_dot(&qw, qx) as f32, acc);
         if matches!(B::TYPE, GgmlType::Q4_1 | GgmlType::Q5_1) {
-            acc = (block.min() * dx).mul_add(sum(qx) as f32, acc);
+            acc = block.min().mul_add(dx * sum(qx) as f32, acc);
         }
     }
     acc
 }
 
 fn dot256<B: Block256>(row: &[u8], x: &Row) -> f32 {
+    let run = match B::TYPE {
+        GgmlType::Q2_K | GgmlType::Q3_K | GgmlType::Q6_K => 16,
+        _ => 32,
+    };
+    let has_min = matches!(B::TYPE, GgmlType::Q2_K | GgmlType::Q4_K | GgmlType::Q5_K);
     let mut acc = 0.0f32;
     for (b, block) in blocks::<B>(row).unwrap().iter().enumerate() {
-        let (qx, dx) = (&x.q[b * 256..][..256], x.d[b]);
         let (mut qw, mut s, mut m) = ([0; 256], [0; 16], [0; 16]);
-        block.unpack(&mut qw, &mut s, &mut m);
-        let runs = || qw.chunks(16).zip(qx.chunks(16)).enumerate();
-        let isum: i64 = runs().map(|(j, (w, x))| i64::from(s[j]) * integer_dot(w, x)).sum();
-        let msum: i64 = runs().map(|(j, (_, x))| i64::from(m[j]) * sum(x)).sum();
-        acc = (block.scale() * dx).mul_add(isum as f32, acc);
-        if matches!(B::TYPE, GgmlType::Q2_K | GgmlType::Q4_K | GgmlType::Q5_K) {
-            acc = (-(block.min_scale() * dx)).mul_add(msum as f32, acc);
+        block.unpack(&mut qw);
+        block.unpack_scales(&mut s, &mut m);
+        for j in (0..256).step_by(run) {
+            let (qw, qx) = (&qw[j..][..run], &x.q[256 * b + j..][..run]);
+            let dx = x.groups[8 * b + j / 32].d;
+            let (dw, mw) =
+                (block.scale() * f32::from(s[j / 16]), -(block.min_scale() * f32::from(m[j / 16])));
+            acc = (dw * dx).mul_add(integer_dot(qw, qx) as f32, acc);
+            if has_min {
+                acc = mw.mul_add(dx * sum(qx) as f32, acc);
+            }
         }
     }
     acc
@@ -118,12 +132,11 @@ fn dot256<B: Block256>(row: &[u8], x: &Row) -> f32 {
 
 /// The activations that weights of this format are multiplied with.
 pub(crate) fn activations(ty: GgmlType, x: Vec<f32>) -> Row {
-    let (q, d, sums) = match ty.activation() {
+    let (q, groups) = match ty.activation() {
         Activation::F32 => Default::default(),
-        Activation::Q8x32 => quantize(&x, 32),
-        Activation::Q8x256 => quantize(&x, 256),
+        Activation::Q8 => quantize(&x),
     };
-    Row { floats: x, q, d, sums }
+    Row { floats: x, q, groups }
 }
 
 /// 6.

@@ -8,7 +8,9 @@ mod definition;
 
 use bantam_core::cache::CacheType;
 use bantam_core::half::{f16_to_f32, f32_to_f16};
-use bantam_core::kernels::{Acts, AttentionShape, CacheRef, KernelSet, Product, RopePairs};
+use bantam_core::kernels::{
+    ActGroup, Acts, AttentionShape, CacheRef, KernelSet, Product, RopePairs,
+};
 use bantam_core::par::Serial;
 use bantam_core::quant::{Activation, GgmlType};
 use bantam_core::rng::Rng;
@@ -135,6 +137,15 @@ fn assert_bits(got: &[f32], want: &[f32], what: &str) {
     }
 }
 
+#[track_caller]
+fn assert_groups(got: &[ActGroup], want: &[ActGroup], what: &str) {
+    let floats =
+        |groups: &[ActGroup]| groups.iter().flat_map(|g| [g.d, g.dsum]).collect::<Vec<_>>();
+    let sums = |groups: &[ActGroup]| groups.iter().map(|g| g.sums).collect::<Vec<_>>();
+    assert_bits(&floats(got), &floats(want), what);
+    assert_eq!(sums(got), sums(want), "{what}");
+}
+
 /// Runs `call` on a copy of `x` that lies `offset` into an allocation, for every set.
 fn each_in_place(
     x: &[f32],
@@ -175,25 +186,18 @@ proptest! {
         let mut source = Source::new(seed);
         let mut x = source.floats(n + offset);
         x.iter_mut().for_each(|x| *x *= 2f32.powi(exponent / 2) * 2f32.powi(exponent - exponent / 2));
-        for group in [32, 256] {
-            let x = &x[offset..];
-            let (want_q, want_d, want_sums) = definition::quantize(x, group);
-            for set in KernelSet::available() {
-                let mut q = vec![77i8; n + offset];
-                let mut d = vec![UNTOUCHED; n / group + 1];
-                let mut sums = vec![7777i16; n / 16 + 1];
-                match group {
-                    32 => set.quantize_q8x32(x, &mut q[offset..], &mut d, &mut sums),
-                    _ => set.quantize_q8x256(x, &mut q[offset..], &mut d, &mut sums),
-                }
-                let (q, rest) = q[offset..].split_at(want_q.len());
-                prop_assert_eq!(q, &want_q, "{} {}", set.name(), group);
-                prop_assert!(rest.iter().all(|&q| q == 77));
-                assert_bits(&d[..want_d.len()], &want_d, set.name());
-                prop_assert_eq!(d[want_d.len()].to_bits(), UNTOUCHED.to_bits());
-                prop_assert_eq!(&sums[..want_sums.len()], &want_sums);
-                prop_assert!(sums[want_sums.len()..].iter().all(|&sum| sum == 7777));
-            }
+        let x = &x[offset..];
+        let (want_q, want_groups) = definition::quantize(x);
+        let untouched = ActGroup { d: UNTOUCHED, dsum: UNTOUCHED, sums: [7777; 2] };
+        for set in KernelSet::available() {
+            let mut q = vec![77i8; n + offset];
+            let mut groups = vec![untouched; n / 32 + 1];
+            set.quantize(x, &mut q[offset..], &mut groups);
+            let (q, rest) = q[offset..].split_at(want_q.len());
+            prop_assert_eq!(q, &want_q, "{}", set.name());
+            prop_assert!(rest.iter().all(|&q| q == 77));
+            assert_groups(&groups[..want_groups.len()], &want_groups, set.name());
+            assert_groups(&groups[want_groups.len()..], &[untouched], set.name());
         }
     }
 
@@ -220,9 +224,9 @@ proptest! {
             let x: Vec<Row> = (0..tokens).map(|_| {
                 let mut row = definition::activations(ty, source.floats(cols));
                 // Scales that no sane activations have.
-                for d in &mut row.d {
+                for (group, q) in row.groups.iter_mut().zip(row.q.chunks(32)) {
                     if source.is_odd() {
-                        *d = source.float();
+                        *group = definition::group(source.float(), q);
                     }
                 }
                 row
@@ -238,11 +242,10 @@ proptest! {
 
             let floats = shifted(&x.iter().flat_map(|x| x.floats.clone()).collect::<Vec<_>>(), offset);
             let q = shifted(&x.iter().flat_map(|x| x.q.clone()).collect::<Vec<_>>(), offset);
-            let d: Vec<f32> = x.iter().flat_map(|x| x.d.clone()).collect();
-            let sums: Vec<i16> = x.iter().flat_map(|x| x.sums.clone()).collect();
+            let groups: Vec<ActGroup> = x.iter().flat_map(|x| x.groups.clone()).collect();
             let acts = match ty.activation() {
                 Activation::F32 => Acts::floats(&floats[offset..], tokens, cols),
-                kind => Acts::quantized(kind, &q[offset..], &d, &sums, tokens, cols),
+                Activation::Q8 => Acts::quantized(&q[offset..], &groups, tokens, cols),
             }.unwrap();
             for set in KernelSet::available() {
                 let mut got = vec![UNTOUCHED; tokens * stride];

@@ -3,9 +3,9 @@
 //! A block of weights is unpacked once for a few tokens at a time; every token keeps its own
 //! accumulator, so neither the tile nor the batch can be seen in a result.
 
-use crate::kernels::args::{Acts, MatmulRows};
-use crate::kernels::isa::Isa;
+use crate::kernels::args::{ActGroup, Acts, MatmulRows};
 use crate::math::{LANES, canonical, fma, fold_lanes};
+use crate::quant::GgmlType;
 use crate::quant::block::{Block32, Block256, FloatBlock, blocks, widen16};
 
 /// Tokens that share one unpacking of a block.
@@ -14,51 +14,67 @@ const TILE: usize = 4;
 /// # Safety
 /// Nobody else may access the outputs that `m` names.
 #[inline(always)]
-pub(in crate::kernels) unsafe fn matmul_rows<I: Isa>(m: &MatmulRows<'_>) {
+pub(in crate::kernels) unsafe fn matmul_rows(m: &MatmulRows<'_>) {
     use crate::quant::*;
     // SAFETY: passed on to the caller, in every arm.
     unsafe {
         match m.ty {
-            GgmlType::F32 => each::<Floats<float::BlockF32>, I>(m),
-            GgmlType::F16 => each::<Floats<float::BlockF16>, I>(m),
-            GgmlType::BF16 => each::<Floats<float::BlockBF16>, I>(m),
-            GgmlType::Q4_0 => each::<Small<q4_0::BlockQ4_0>, I>(m),
-            GgmlType::Q4_1 => each::<Small<q4_1::BlockQ4_1>, I>(m),
-            GgmlType::Q5_0 => each::<Small<q5_0::BlockQ5_0>, I>(m),
-            GgmlType::Q5_1 => each::<Small<q5_1::BlockQ5_1>, I>(m),
-            GgmlType::Q8_0 => each::<Small<q8_0::BlockQ8_0>, I>(m),
-            GgmlType::IQ4_NL => each::<Small<iq4_nl::BlockIQ4NL>, I>(m),
-            GgmlType::MXFP4 => each::<Small<mxfp4::BlockMXFP4>, I>(m),
-            GgmlType::Q2_K => each::<Super<q2_k::BlockQ2K>, I>(m),
-            GgmlType::Q3_K => each::<Super<q3_k::BlockQ3K>, I>(m),
-            GgmlType::Q4_K => each::<Super<q4_k::BlockQ4K>, I>(m),
-            GgmlType::Q5_K => each::<Super<q5_k::BlockQ5K>, I>(m),
-            GgmlType::Q6_K => each::<Super<q6_k::BlockQ6K>, I>(m),
-            GgmlType::IQ4_XS => each::<Super<iq4_xs::BlockIQ4XS>, I>(m),
+            GgmlType::F32 | GgmlType::F16 | GgmlType::BF16 => float_rows(m),
+            GgmlType::Q4_0 => each::<Small<q4_0::BlockQ4_0>>(m),
+            GgmlType::Q4_1 => each::<Small<q4_1::BlockQ4_1>>(m),
+            GgmlType::Q5_0 => each::<Small<q5_0::BlockQ5_0>>(m),
+            GgmlType::Q5_1 => each::<Small<q5_1::BlockQ5_1>>(m),
+            GgmlType::Q8_0 => each::<Small<q8_0::BlockQ8_0>>(m),
+            GgmlType::IQ4_NL => each::<Small<iq4_nl::BlockIQ4NL>>(m),
+            GgmlType::MXFP4 => each::<Small<mxfp4::BlockMXFP4>>(m),
+            GgmlType::Q2_K => each::<Super<q2_k::BlockQ2K>>(m),
+            GgmlType::Q3_K => each::<Super<q3_k::BlockQ3K>>(m),
+            GgmlType::Q4_K => each::<Super<q4_k::BlockQ4K>>(m),
+            GgmlType::Q5_K => each::<Super<q5_k::BlockQ5K>>(m),
+            GgmlType::Q6_K => each::<Super<q6_k::BlockQ6K>>(m),
+            GgmlType::IQ4_XS => each::<Super<iq4_xs::BlockIQ4XS>>(m),
+        }
+    }
+}
+
+/// As [`matmul_rows`], for float weights only; of others nothing is written.
+///
+/// # Safety
+/// Nobody else may access the outputs that `m` names.
+#[inline(always)]
+pub(in crate::kernels) unsafe fn float_rows(m: &MatmulRows<'_>) {
+    use crate::quant::float::{BlockBF16, BlockF16, BlockF32};
+    // SAFETY: passed on to the caller, in every arm.
+    unsafe {
+        match m.ty {
+            GgmlType::F32 => each::<Floats<BlockF32>>(m),
+            GgmlType::F16 => each::<Floats<BlockF16>>(m),
+            GgmlType::BF16 => each::<Floats<BlockBF16>>(m),
+            _ => {}
         }
     }
 }
 
 /// The dot products of one row with `N` tokens from `t` on.
 trait Dot {
-    fn dot<I: Isa, const N: usize>(row: &[u8], acts: &Acts<'_>, t: usize) -> [f32; N];
+    fn dot<const N: usize>(row: &[u8], acts: &Acts<'_>, t: usize) -> [f32; N];
 }
 
 /// # Safety
 /// Nobody else may access the outputs that `m` names.
 #[inline(always)]
-unsafe fn each<D: Dot, I: Isa>(m: &MatmulRows<'_>) {
+unsafe fn each<D: Dot>(m: &MatmulRows<'_>) {
     let tokens = m.acts.n_rows();
     for (r, row) in m.rows.chunks_exact(m.row_bytes.max(1)).enumerate() {
         let mut t = 0;
         while t + TILE <= tokens {
             // SAFETY: passed on to the caller.
-            unsafe { put(m, r, t, D::dot::<I, TILE>(row, &m.acts, t)) };
+            unsafe { put(m, r, t, D::dot::<TILE>(row, &m.acts, t)) };
             t += TILE;
         }
         while t < tokens {
             // SAFETY: passed on to the caller.
-            unsafe { put(m, r, t, D::dot::<I, 1>(row, &m.acts, t)) };
+            unsafe { put(m, r, t, D::dot::<1>(row, &m.acts, t)) };
             t += 1;
         }
     }
@@ -81,24 +97,18 @@ struct Small<B>(core::marker::PhantomData<B>);
 
 impl<B: Block32> Dot for Small<B> {
     #[inline(always)]
-    fn dot<I: Isa, const N: usize>(row: &[u8], acts: &Acts<'_>, t: usize) -> [f32; N] {
+    fn dot<const N: usize>(row: &[u8], acts: &Acts<'_>, t: usize) -> [f32; N] {
         let mut acc = [0.0f32; N];
-        let x: [_; N] = core::array::from_fn(|i| {
-            let (qs, d, sums) = acts.q8_row(t + i);
-            (qs.as_chunks::<32>().0, d, sums.as_chunks::<2>().0)
-        });
+        let x = tokens::<N>(acts, t);
         let mut w = [0i8; 32];
         for (b, block) in blocks::<B>(row).unwrap_or(&[]).iter().enumerate() {
             block.unpack(&mut w);
             let (dw, mw) = (block.scale(), block.min());
-            for (acc, (qs, d, sums)) in acc.iter_mut().zip(&x) {
-                let (Some(qs), Some(&dx), Some(sums)) = (qs.get(b), d.get(b), sums.get(b)) else {
-                    break;
-                };
-                *acc = fma(dw * dx, I::dot_32(&w, qs) as f32, *acc);
+            for (acc, (qs, groups)) in acc.iter_mut().zip(&x) {
+                let (Some(qs), Some(group)) = (qs.get(b), groups.get(b)) else { break };
+                *acc = fma(dw * group.d, integer_dot(&w, qs) as f32, *acc);
                 if B::HAS_MIN {
-                    let sum = i32::from(sums[0]) + i32::from(sums[1]);
-                    *acc = fma(mw * dx, sum as f32, *acc);
+                    *acc = fma(mw, group.dsum, *acc);
                 }
             }
         }
@@ -111,33 +121,35 @@ struct Super<B>(core::marker::PhantomData<B>);
 
 impl<B: Block256> Dot for Super<B> {
     #[inline(always)]
-    fn dot<I: Isa, const N: usize>(row: &[u8], acts: &Acts<'_>, t: usize) -> [f32; N] {
+    fn dot<const N: usize>(row: &[u8], acts: &Acts<'_>, t: usize) -> [f32; N] {
         let mut acc = [0.0f32; N];
-        let x: [_; N] = core::array::from_fn(|i| {
-            let (qs, d, sums) = acts.q8_row(t + i);
-            (qs.as_chunks::<256>().0, d, sums.as_chunks::<16>().0)
-        });
+        let x = tokens::<N>(acts, t);
         let (mut q, mut s, mut m) = ([0i8; 256], [0i8; 16], [0u8; 16]);
-        let mut w = [0i16; 256];
         for (b, block) in blocks::<B>(row).unwrap_or(&[]).iter().enumerate() {
-            block.unpack(&mut q, &mut s, &mut m);
-            // Sub-scales go into the weights here: |s·q| ≤ 128·32 fits, and sums stay exact.
-            let runs = w.as_chunks_mut::<16>().0.iter_mut().zip(q.as_chunks::<16>().0);
-            for ((w, q), &s) in runs.zip(&s) {
-                for (w, &q) in w.iter_mut().zip(q) {
-                    *w = i16::from(q) * i16::from(s);
-                }
-            }
-            let (dw, mw) = (block.scale(), block.min_scale());
-            for (acc, (qs, d, sums)) in acc.iter_mut().zip(&x) {
-                let (Some(qs), Some(&dx), Some(sums)) = (qs.get(b), d.get(b), sums.get(b)) else {
-                    break;
-                };
-                *acc = fma(dw * dx, I::dot_256(&w, qs) as f32, *acc);
-                if B::HAS_MIN {
-                    let sum: i32 =
-                        sums.iter().zip(&m).map(|(&s, &m)| i32::from(s) * i32::from(m)).sum();
-                    *acc = fma(-(mw * dx), sum as f32, *acc);
+            block.unpack(&mut q);
+            block.unpack_scales(&mut s, &mut m);
+            let (d, dmin) = (block.scale(), block.min_scale());
+            let scales = s.as_chunks::<2>().0.iter().zip(m.as_chunks::<2>().0);
+            for (g, (w, (s, m))) in q.as_chunks::<32>().0.iter().zip(scales).enumerate() {
+                // Exact: eleven bits by at most seven.
+                let (dw, mw) = (s.map(|s| d * f32::from(s)), m.map(|m| -(dmin * f32::from(m))));
+                for (acc, (qs, groups)) in acc.iter_mut().zip(&x) {
+                    let at = 8 * b + g;
+                    let (Some(qs), Some(group)) = (qs.get(at), groups.get(at)) else { break };
+                    if B::GROUP == 32 {
+                        *acc = fma(dw[0] * group.d, integer_dot(w, qs) as f32, *acc);
+                        if B::HAS_MIN {
+                            *acc = fma(mw[0], group.dsum, *acc);
+                        }
+                        continue;
+                    }
+                    let runs = w.as_chunks::<16>().0.iter().zip(qs.as_chunks::<16>().0);
+                    for (j, (w, x)) in runs.enumerate() {
+                        *acc = fma(dw[j] * group.d, integer_dot(w, x) as f32, *acc);
+                        if B::HAS_MIN {
+                            *acc = fma(mw[j], group.d * f32::from(group.sums[j]), *acc);
+                        }
+                    }
                 }
             }
         }
@@ -145,12 +157,32 @@ impl<B: Block256> Dot for Super<B> {
     }
 }
 
+/// One token's integers and what goes with them, group by group.
+type Token<'a> = (&'a [[i8; 32]], &'a [ActGroup]);
+
+/// Tokens `t..t + N`.
+#[inline(always)]
+fn tokens<'a, const N: usize>(acts: &Acts<'a>, t: usize) -> [Token<'a>; N] {
+    let mut out: [Token<'a>; N] = [(&[], &[]); N];
+    for (i, out) in out.iter_mut().enumerate() {
+        let (qs, groups) = acts.q8_row(t + i);
+        *out = (qs.as_chunks().0, groups);
+    }
+    out
+}
+
+/// `Σ w[i]·x[i]`, exact.
+#[inline(always)]
+fn integer_dot<const N: usize>(w: &[i8; N], x: &[i8; N]) -> i32 {
+    w.iter().zip(x).map(|(&w, &x)| i32::from(w) * i32::from(x)).sum()
+}
+
 /// Weights that are floats, in lane sums of sixteen.
 struct Floats<B>(core::marker::PhantomData<B>);
 
 impl<B: FloatBlock> Dot for Floats<B> {
     #[inline(always)]
-    fn dot<I: Isa, const N: usize>(row: &[u8], acts: &Acts<'_>, t: usize) -> [f32; N] {
+    fn dot<const N: usize>(row: &[u8], acts: &Acts<'_>, t: usize) -> [f32; N] {
         let mut lanes = [[0.0f32; LANES]; N];
         let x: [_; N] = core::array::from_fn(|i| acts.float_row(t + i));
         let (chunks, rest) = blocks::<B>(row).unwrap_or(&[]).as_chunks::<LANES>();

@@ -1,0 +1,272 @@
+//! What an instruction set offers to products of quantized weights and activations.
+
+use super::formats::Format;
+use super::tile::{Span, TileRows};
+use crate::kernels::args::MatmulRows;
+
+/// How a format's integers are multiplied: what kernels are compiled for once, whatever formats
+/// share it.
+pub(in crate::kernels) trait Kind: Copy {
+    /// Scales in a group: 1, or 2 for runs of 16.
+    const RUNS: usize;
+    /// Whether there are minimums.
+    const HAS_MIN: bool;
+    /// The largest magnitude of a weight, one of 15, 31, 63 or 128.
+    const MAX: u8;
+    /// Whether weights are signed bytes.
+    const SIGNED: bool = Self::MAX == 128;
+}
+
+/// The kind with these constants.
+#[derive(Clone, Copy)]
+pub(in crate::kernels) struct Levels<const RUNS: usize, const HAS_MIN: bool, const MAX: u8>;
+
+impl<const RUNS: usize, const HAS_MIN: bool, const MAX: u8> Kind for Levels<RUNS, HAS_MIN, MAX> {
+    const RUNS: usize = RUNS;
+    const HAS_MIN: bool = HAS_MIN;
+    const MAX: u8 = MAX;
+}
+
+/// A weight row's place: the same bytes of several rows.
+///
+/// Made where rows are cut; whoever makes one promises that the bytes that its user reads (a
+/// format's block) exist in [`RowSimd::ROWS`] rows from `ptr` on.
+#[derive(Clone, Copy)]
+pub(in crate::kernels) struct At {
+    pub ptr: *const u8,
+    /// Bytes from a row to the next.
+    pub stride: usize,
+}
+
+impl At {
+    /// The place `offset` bytes further in every row.
+    ///
+    /// # Safety
+    /// It must lie in the rows, or at their end.
+    #[inline(always)]
+    pub(in crate::kernels) unsafe fn add(self, offset: usize) -> At {
+        // SAFETY: the caller's promise.
+        At { ptr: unsafe { self.ptr.add(offset) }, ..self }
+    }
+}
+
+/// Registers in which every lane is a weight row, and what is done with them.
+///
+/// A value of such a type proves that the CPU has the instruction set, so everything that reads no
+/// memory is safe. All methods are inlined into functions compiled with the set's features.
+///
+/// Sums of products are integers and exact, so an implementation may order them as it likes.
+/// Float operations are IEEE ones, lane by lane.
+pub(in crate::kernels) trait RowSimd: Copy {
+    /// Rows side by side.
+    const ROWS: usize;
+    /// What signed bytes are made larger by before they are multiplied.
+    const SIGNED_EXCESS: i32;
+    /// Four bytes of each row, row by row.
+    type Vector: Copy;
+    /// Sixteen bytes of each row, in whatever order suits the set.
+    type Piece: Copy;
+    /// An integer of 32 bits for each row.
+    type Ints: Copy;
+    /// A float for each row.
+    type Floats: Copy;
+    /// An unfinished integer sum for each row.
+    type Partial: Copy;
+
+    /// # Safety
+    /// Sixteen bytes must be readable in each row.
+    unsafe fn load16(self, at: At) -> Self::Piece;
+
+    /// # Safety
+    /// Four bytes must be readable in each row.
+    unsafe fn load4(self, at: At) -> Self::Ints;
+
+    /// Two bytes, extended by zeros.
+    ///
+    /// # Safety
+    /// Two bytes must be readable in each row.
+    unsafe fn load2(self, at: At) -> Self::Ints;
+
+    /// Asks for the memory at `ptr` to be brought into the second-level cache, from where it can
+    /// be used without delay; any address will do. The first level holds too few requests.
+    fn prefetch(self, ptr: *const u8);
+
+    /// `(p >> shift) & mask`, byte by byte; the mask leaves none of a neighbour's bits.
+    fn bits(self, p: Self::Piece, shift: u32, mask: u8) -> Self::Piece;
+    /// `(p << shift) & mask`, byte by byte; the mask leaves none of a neighbour's bits.
+    fn bits_up(self, p: Self::Piece, shift: u32, mask: u8) -> Self::Piece;
+    fn or(self, a: Self::Piece, b: Self::Piece) -> Self::Piece;
+    /// The bytes of `table` that the bytes of `p`, all below sixteen, number.
+    fn lookup(self, p: Self::Piece, table: &[i8; 16]) -> Self::Piece;
+    /// For bit `i` of each row's word, 16 or 0 as its byte `i`.
+    fn fifth_bits(self, words: Self::Ints) -> [Self::Piece; 2];
+    /// Signed bytes as they are multiplied here, larger by [`RowSimd::SIGNED_EXCESS`].
+    fn admit_signed(self, p: Self::Piece) -> Self::Piece;
+    /// The four words of each row's sixteen bytes.
+    fn words(self, p: Self::Piece) -> [Self::Ints; 4];
+    /// The bytes in order, four of each row to a register.
+    fn interleave(self, p: Self::Piece) -> [Self::Vector; 4];
+
+    fn zeros(self) -> Self::Vector;
+    fn ints(self, x: i32) -> Self::Ints;
+    /// `(w >> shift) & mask`
+    fn field(self, w: Self::Ints, shift: u32, mask: u32) -> Self::Ints;
+    /// `a | b << shift`
+    fn join(self, a: Self::Ints, b: Self::Ints, shift: u32) -> Self::Ints;
+    /// Byte `k` of each word, its sign extended.
+    fn signed_byte(self, w: Self::Ints, k: u32) -> Self::Ints;
+
+    fn splat(self, x: f32) -> Self::Floats;
+    fn floats_from(self, x: Self::Ints) -> Self::Floats;
+    /// The half float in the lower 16 bits of each word; the upper ones do not matter.
+    fn floats_from_half(self, x: Self::Ints) -> Self::Floats;
+    fn mul(self, a: Self::Floats, b: Self::Floats) -> Self::Floats;
+    fn neg(self, a: Self::Floats) -> Self::Floats;
+    fn fma(self, a: Self::Floats, b: Self::Floats, c: Self::Floats) -> Self::Floats;
+    /// Any NaN made the canonical one.
+    fn canonical(self, a: Self::Floats) -> Self::Floats;
+    /// # Safety
+    /// One float per row must be readable.
+    unsafe fn load(self, ptr: *const f32) -> Self::Floats;
+    /// # Safety
+    /// One float per row must be writable.
+    unsafe fn store(self, ptr: *mut f32, x: Self::Floats);
+
+    /// What sums begin with: minus `excess` (what weights are too large by) times the sum of a
+    /// group's activations. `pair` are the sums of the group's two runs; those not wanted are left
+    /// out.
+    fn begin(self, pair: [i16; 2], wanted: [bool; 2], excess: i32) -> Self::Ints;
+    /// Steps that a partial sum can take before it must be flushed.
+    fn steps<K: Kind>() -> usize;
+    /// An empty partial sum, which may take the sum in.
+    fn start(self, sum: Self::Ints) -> Self::Partial;
+    /// Adds the products of four weights of each row with four activations.
+    ///
+    /// # Safety
+    /// Four activations must be readable at `x`.
+    unsafe fn step<K: Kind>(
+        self,
+        sum: Self::Partial,
+        w: Self::Vector,
+        x: *const i8,
+    ) -> Self::Partial;
+    /// The sum with the partial one, which was started with it, added.
+    fn flush(self, sum: Self::Ints, partial: Self::Partial) -> Self::Ints;
+
+    /// Adds the products of sixteen weights of each row with sixteen activations.
+    ///
+    /// # Safety
+    /// Sixteen activations must be readable at `x`.
+    #[inline(always)]
+    unsafe fn dot16<K: Kind>(
+        self,
+        mut sum: Self::Ints,
+        w: Self::Piece,
+        x: *const i8,
+    ) -> Self::Ints {
+        let w = self.interleave(w);
+        let steps = Self::steps::<K>().min(4);
+        let mut partial = self.start(sum);
+        for (k, &w) in w.iter().enumerate() {
+            // SAFETY: sixteen activations, by the caller's promise.
+            partial = unsafe { self.step::<K>(partial, w, x.add(4 * k)) };
+            if (k + 1) % steps == 0 {
+                sum = self.flush(sum, partial);
+                partial = self.start(sum);
+            }
+        }
+        sum
+    }
+
+    // What follows is compiled with the set's features, one function for each type argument; the
+    // code is the generic one of this module's siblings.
+
+    /// [`super::one_token`].
+    ///
+    /// # Safety
+    /// As there.
+    unsafe fn one_token<F: Format>(self, m: &MatmulRows<'_>) -> usize;
+    /// [`super::tile::fill`].
+    ///
+    /// # Safety
+    /// As there.
+    unsafe fn fill<F: Format>(self, at: At, n_blocks: usize, tile: &mut TileRows<Self>);
+    /// [`super::tile::some_tokens`].
+    ///
+    /// # Safety
+    /// As there.
+    unsafe fn some_tokens<K: Kind, const H: usize, const N: usize>(
+        self,
+        m: &MatmulRows<'_>,
+        tile: &[TileRows<Self>; H],
+        span: Span,
+        t: usize,
+    );
+    /// Multiplies all rows that fill registers with several tokens, by [`super::tile::tiles`];
+    /// returns how many rows those were.
+    ///
+    /// # Safety
+    /// As there.
+    unsafe fn many_tokens<F: Format>(self, m: &MatmulRows<'_>) -> usize;
+}
+
+/// Writes the functions of a [`RowSimd`] that are compiled under the given attributes.
+macro_rules! compiled_under {
+    ($(#[$attr:meta])*) => {
+        #[inline(always)]
+        unsafe fn one_token<F: Format>(self, m: &MatmulRows<'_>) -> usize {
+            $(#[$attr])*
+            #[inline(never)]
+            unsafe fn with_features<S: RowSimd, F: Format>(s: S, m: &MatmulRows<'_>) -> usize {
+                // SAFETY: passed on to the caller.
+                unsafe { $crate::kernels::rows::one_token::<S, F>(s, m) }
+            }
+            // SAFETY: passed on to the caller; `self` proves the features.
+            unsafe { with_features::<Self, F>(self, m) }
+        }
+
+        #[inline(always)]
+        unsafe fn fill<F: Format>(self, at: At, n_blocks: usize, tile: &mut TileRows<Self>) {
+            $(#[$attr])*
+            #[inline(never)]
+            unsafe fn with_features<S: RowSimd, F: Format>(
+                s: S,
+                at: At,
+                n_blocks: usize,
+                tile: &mut TileRows<S>,
+            ) {
+                // SAFETY: passed on to the caller.
+                unsafe { $crate::kernels::rows::tile::fill::<S, F>(s, at, n_blocks, tile) }
+            }
+            // SAFETY: passed on to the caller; `self` proves the features.
+            unsafe { with_features::<Self, F>(self, at, n_blocks, tile) }
+        }
+
+        #[inline(always)]
+        unsafe fn some_tokens<K: Kind, const H: usize, const N: usize>(
+            self,
+            m: &MatmulRows<'_>,
+            tile: &[TileRows<Self>; H],
+            span: Span,
+            t: usize,
+        ) {
+            $(#[$attr])*
+            #[inline(never)]
+            unsafe fn with_features<S: RowSimd, K: Kind, const H: usize, const N: usize>(
+                s: S,
+                m: &MatmulRows<'_>,
+                tile: &[TileRows<S>; H],
+                span: Span,
+                t: usize,
+            ) {
+                // SAFETY: passed on to the caller.
+                unsafe {
+                    $crate::kernels::rows::tile::some_tokens::<S, K, H, N>(s, m, tile, span, t)
+                }
+            }
+            // SAFETY: passed on to the caller; `self` proves the features.
+            unsafe { with_features::<Self, K, H, N>(self, m, tile, span, t) }
+        }
+    };
+}
+pub(in crate::kernels) use compiled_under;
