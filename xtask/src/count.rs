@@ -134,7 +134,7 @@ struct Counter<'a> {
     arm: EmulatedArm,
     program: PathBuf,
     plugin: PathBuf,
-    /// Where the plugin writes.
+    /// Where the plugin writes; each run has a file of its own, with another extension.
     out: PathBuf,
     options: &'a Options,
 }
@@ -146,16 +146,28 @@ impl Counter<'_> {
         let (prompt, [few, many]) = DECODE;
         let batch = self.options.batch;
         let runs = [(prompt, few), (prompt, many), (batch, 0), (2 * batch, 0)];
-        let style = ProgressStyle::with_template("  {spinner} {elapsed} run {pos} of 4: {msg}");
+        let style =
+            ProgressStyle::with_template("  {spinner} {elapsed} {msg}: {pos} of 4 runs done");
         let bar = ProgressBar::new(4)
             .with_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()));
         bar.enable_steady_tick(Duration::from_millis(200));
+        bar.set_message(file.clone());
+        // Emulation is slow, and counts do not depend on what else the machine does.
+        let results = std::thread::scope(|scope| {
+            let threads = runs.map(|(prompt, decode)| {
+                let bar = &bar;
+                scope.spawn(move || {
+                    let result = self.count(model, prompt, decode);
+                    bar.inc(1);
+                    result
+                })
+            });
+            threads.map(|thread| thread.join().unwrap_or_else(|e| std::panic::resume_unwind(e)))
+        });
         let mut kernels = String::new();
         let mut counts = [0; 4];
-        for (count, (prompt, decode)) in counts.iter_mut().zip(runs) {
-            bar.inc(1);
-            bar.set_message(format!("{file}, prompt of {prompt}, {decode} decoded"));
-            (*count, kernels) = self.count(model, prompt, decode)?;
+        for (count, result) in counts.iter_mut().zip(results) {
+            (*count, kernels) = result?;
         }
         bar.finish_and_clear();
         let [few_decoded, many_decoded, one_batch, two_batches] = counts;
@@ -171,12 +183,13 @@ impl Counter<'_> {
     /// Instructions of a whole run, and the kernel set that it took.
     fn count(&self, model: &Path, prompt: u32, decode: u32) -> Result<(u64, String)> {
         let Options { cpu, kernels, batch, .. } = self.options;
-        let _ = fs::remove_file(&self.out);
+        let out_file = self.out.with_extension(format!("{prompt}-{decode}"));
+        let _ = fs::remove_file(&out_file);
         let [qemu, rest @ ..] = self.arm.emulator(cpu);
         let cmd = Cmd::new(qemu)
             .args(rest)
             .arg("-plugin")
-            .arg(format!("{},out={}", self.plugin.display(), self.out.display()))
+            .arg(format!("{},out={}", self.plugin.display(), out_file.display()))
             .arg(&self.program)
             .arg(format!("{kernels}/1/{batch}"))
             .arg(format!("{}:{prompt}:{decode}:f16", model.display()));
@@ -184,10 +197,11 @@ impl Counter<'_> {
         if !out.ok {
             bail!("{}: {}", cmd.line(), out.stderr.trim_end());
         }
-        let count = fs::read_to_string(&self.out)
+        let count = fs::read_to_string(&out_file)
             .ok()
             .and_then(|text| text.trim().parse().ok())
             .with_context(|| format!("the plugin has counted nothing: {}", cmd.line()))?;
+        let _ = fs::remove_file(&out_file);
         let kernels = out.stdout.split('\t').nth(1).unwrap_or_default().to_owned();
         Ok((count, kernels))
     }
