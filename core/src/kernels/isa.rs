@@ -18,6 +18,10 @@ pub(super) trait Isa {
     /// How many `Lanes` the registers hold beside a few operands: what attention accumulates in.
     const ACCUMULATORS: usize;
 
+    /// Asks for the cache line at an address, which need not be one that can be read.
+    #[inline(always)]
+    fn prefetch(_: *const u8) {}
+
     /// Weight rows times activations, by formats.
     ///
     /// # Safety
@@ -50,7 +54,7 @@ pub(super) trait Outlined {
     ///
     /// # Safety
     /// The CPU must have the set's features.
-    unsafe fn add_values<C: Cached>(values: C, slice: Slice, state: &mut QueryState<'_>);
+    unsafe fn add_values<C: Cached>(keys: C, values: C, slice: Slice, state: &mut QueryState<'_>);
 }
 
 /// Fills a `Table` with the generic kernels compiled under the given attributes for an `Isa`.
@@ -108,11 +112,17 @@ macro_rules! kernel_table {
             }
             $(#[$attr])*
             unsafe fn add_values<C: attention::Cached>(
+                keys: C,
                 values: C,
                 slice: attention::Slice,
                 state: &mut attention::QueryState<'_>,
             ) {
-                attention::add_values::<$isa, C, 1>(values, slice, core::array::from_mut(state));
+                attention::add_values::<$isa, C, 1>(
+                    keys,
+                    values,
+                    slice,
+                    core::array::from_mut(state),
+                );
             }
         }
         $(#[$attr])*

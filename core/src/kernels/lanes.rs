@@ -15,6 +15,8 @@ pub(super) trait Lanes: Float {
     /// Half floats, converted exactly.
     fn load_f16(from: &[u16; LANES]) -> Self;
     fn load_i8(from: &[i8; LANES]) -> Self;
+    /// A half float, in every lane.
+    fn splat_f16(bits: u16) -> Self;
     /// The greatest lane; there must be no NaN.
     fn greatest(self) -> f32;
 
@@ -57,6 +59,7 @@ pub(super) trait Register: Copy {
     fn where_greater(a: Self, b: Self, x: Self, y: Self) -> Self;
     fn canonical(a: Self) -> Self;
     fn powers_of_two(a: Self) -> (Self, Self);
+    fn splat_f16(bits: u16) -> Self;
     fn greatest(a: Self) -> f32;
     unsafe fn load(from: *const f32) -> Self;
     unsafe fn store(a: Self, to: *mut f32);
@@ -186,6 +189,10 @@ impl<R: Register, const N: usize> Lanes for Registers<R, N> {
         Registers(out)
     }
     #[inline(always)]
+    fn splat_f16(bits: u16) -> Self {
+        Registers([R::splat_f16(bits); N])
+    }
+    #[inline(always)]
     fn greatest(self) -> f32 {
         let mut greatest = R::splat(f32::NEG_INFINITY);
         for &a in &self.0 {
@@ -245,6 +252,10 @@ impl Register for f32 {
     #[inline(always)]
     fn powers_of_two(a: f32) -> (f32, f32) {
         Float::powers_of_two(a)
+    }
+    #[inline(always)]
+    fn splat_f16(bits: u16) -> f32 {
+        f16_to_f32(bits)
     }
     #[inline(always)]
     fn greatest(a: f32) -> f32 {

@@ -8,6 +8,8 @@
 
 #![allow(unsafe_code)] // target-feature functions behind proven availability
 
+#[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
+mod aarch64;
 mod args;
 mod attention;
 mod generic;
@@ -48,6 +50,8 @@ struct Table {
 /// Every set compiled into this build, slowest first; the scalar one is always there.
 static TABLES: &[&Table] = &[
     &scalar::TABLE,
+    #[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
+    &aarch64::NEON,
     #[cfg(target_arch = "x86_64")]
     &x86_64::AVX2,
     #[cfg(target_arch = "x86_64")]

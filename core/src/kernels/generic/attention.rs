@@ -36,8 +36,22 @@ pub(in crate::kernels) trait Cached: Copy {
     /// Elements from `i` on of the value of position `t`; `i` is a multiple of sixteen.
     fn value<L: Lanes, const P: usize>(self, head_dim: usize, t: usize, i: usize)
     -> Option<[L; P]>;
+    /// Asks for as many bytes as the key of position `t` has, about where it lies: interleaved,
+    /// sixteen of these are those of sixteen keys.
+    fn prefetch_key<I: Isa>(self, head_dim: usize, t: usize);
     /// Element `i` of the value of position `t`.
     fn value_of(self, head_dim: usize, t: usize, i: usize) -> Option<f32>;
+}
+
+/// Asks for row `t` of rows of `width`, if it is there.
+#[inline(always)]
+fn prefetch_row<I: Isa, T>(all: &[T], width: usize, t: usize) {
+    const LINE: usize = 64;
+    if let Some(row) = all.get(t * width..(t + 1) * width) {
+        for byte in (0..size_of_val(row)).step_by(LINE) {
+            I::prefetch(row.as_ptr().cast::<u8>().wrapping_add(byte));
+        }
+    }
 }
 
 /// Block `block` of interleaved rows of `width`.
@@ -106,6 +120,10 @@ impl<'a, E: Element> Cached for &'a [E] {
         Some(out)
     }
     #[inline(always)]
+    fn prefetch_key<I: Isa>(self, head_dim: usize, t: usize) {
+        prefetch_row::<I, E>(self, head_dim, t);
+    }
+    #[inline(always)]
     fn value_of(self, head_dim: usize, t: usize, i: usize) -> Option<f32> {
         Some(self.get(t * head_dim + i)?.load_one())
     }
@@ -146,10 +164,14 @@ impl<'a> Cached for Q8<'a> {
         let first = t * head_dim.div_ceil(GROUP);
         let mut out = [L::splat(0.0); P];
         for (p, (out, values)) in out.iter_mut().zip(values).enumerate() {
-            let d = f16_to_f32(*self.d.get(first + (i + p * LANES) / GROUP)?);
-            *out = L::load_i8(values) * L::splat(d);
+            let d = L::splat_f16(*self.d.get(first + (i + p * LANES) / GROUP)?);
+            *out = L::load_i8(values) * d;
         }
         Some(out)
+    }
+    #[inline(always)]
+    fn prefetch_key<I: Isa>(self, head_dim: usize, t: usize) {
+        prefetch_row::<I, i8>(self.qs, head_dim, t);
     }
     #[inline(always)]
     fn value_of(self, head_dim: usize, t: usize, i: usize) -> Option<f32> {
@@ -277,20 +299,20 @@ pub(in crate::kernels) unsafe fn tile<I: Isa, O: Outlined, C: Cached, const N: u
                 unsafe {
                     O::weigh(a, lanes, state);
                     if !before.is_empty() {
-                        O::add_values(values, slice(before), state);
+                        O::add_values(keys, values, slice(before), state);
                     }
                 }
             }
         }
         if !shared.is_empty() {
-            add_values::<I, C, N>(values, slice(shared.clone()), &mut states);
+            add_values::<I, C, N>(keys, values, slice(shared.clone()), &mut states);
         }
         for (n, state) in states.iter_mut().enumerate() {
             let lanes = in_chunk(a.positions(query + n));
             let after = shared.end.clamp(lanes.start, lanes.end)..lanes.end;
             if !after.is_empty() {
                 // SAFETY: the CPU has the set's features, as the caller promised.
-                unsafe { O::add_values(values, slice(after), state) };
+                unsafe { O::add_values(keys, values, slice(after), state) };
             }
         }
         start += CHUNK;
@@ -431,9 +453,11 @@ pub(in crate::kernels) fn weigh<I: Isa>(
     total.store(&mut state.total);
 }
 
-/// Adds the weighted values of some positions to each query's result, in order.
+/// Adds the weighted values of some positions to each query's result, in order, and asks for the
+/// keys that come next.
 #[inline(always)]
 pub(in crate::kernels) fn add_values<I: Isa, C: Cached, const N: usize>(
+    keys: C,
     values: C,
     slice: Slice,
     states: &mut [QueryState<'_>; N],
@@ -443,11 +467,11 @@ pub(in crate::kernels) fn add_values<I: Isa, C: Cached, const N: usize>(
     while i + LANES <= head_dim {
         let left = (head_dim - i) / LANES;
         let done = if const { width::<I>(N) == 4 } && left >= 4 {
-            add_part::<I::Lanes, C, N, 4>(values, &slice, i, states)
+            add_part::<I, C, N, 4>(keys, values, &slice, i, states)
         } else if const { width::<I>(N) == 2 } && left >= 2 {
-            add_part::<I::Lanes, C, N, 2>(values, &slice, i, states)
+            add_part::<I, C, N, 2>(keys, values, &slice, i, states)
         } else {
-            add_part::<I::Lanes, C, N, 1>(values, &slice, i, states)
+            add_part::<I, C, N, 1>(keys, values, &slice, i, states)
         };
         let Some(done) = done else { return };
         i += done;
@@ -465,23 +489,27 @@ pub(in crate::kernels) fn add_values<I: Isa, C: Cached, const N: usize>(
 
 /// As [`add_values`] for `P` times sixteen elements from `i` on; returns their number.
 #[inline(always)]
-fn add_part<L: Lanes, C: Cached, const N: usize, const P: usize>(
+fn add_part<I: Isa, C: Cached, const N: usize, const P: usize>(
+    keys: C,
     values: C,
     slice: &Slice,
     i: usize,
     states: &mut [QueryState<'_>; N],
 ) -> Option<usize> {
-    let mut sums = [[L::splat(0.0); P]; N];
+    let mut sums = [[I::Lanes::splat(0.0); P]; N];
     for (sums, state) in sums.iter_mut().zip(states.iter()) {
         let from = state.out.get(i..i + P * LANES)?.as_chunks().0;
         for (sum, from) in sums.iter_mut().zip(from) {
-            *sum = L::load(from);
+            *sum = I::Lanes::load(from);
         }
     }
     for t in slice.lanes.start..slice.lanes.end.min(CHUNK) {
-        let v: [L; P] = values.value(slice.head_dim, slice.start + t, i)?;
+        if i == 0 {
+            keys.prefetch_key::<I>(slice.head_dim, slice.start + CHUNK + t);
+        }
+        let v: [I::Lanes; P] = values.value(slice.head_dim, slice.start + t, i)?;
         for n in 0..N {
-            let e = L::splat(states[n].e.as_flattened()[t]);
+            let e = I::Lanes::splat(states[n].e.as_flattened()[t]);
             for p in 0..P {
                 sums[n][p] = e.fma(v[p], sums[n][p]);
             }

@@ -41,6 +41,12 @@ impl Isa for Avx2 {
     const ACCUMULATORS: usize = 6;
 
     #[inline(always)]
+    fn prefetch(address: *const u8) {
+        // SAFETY: every x86-64 CPU has the instruction, and no address makes it fault.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(address.cast()) }
+    }
+
+    #[inline(always)]
     unsafe fn matmul_rows(m: &MatmulRows<'_>) {
         // SAFETY: called only from this set's functions, which have its features; exclusive
         // outputs are passed on to the caller.
