@@ -20,7 +20,8 @@ use crate::{cpu, interrupt};
 /// Measure prompt and generation speed
 ///
 /// `ppN` reads a prompt of N tokens into an empty context; `tgN` generates N tokens after a
-/// context of one. Each is run once to warm up and then --repeat times; the figure is the median.
+/// context of one. With --depth D both begin with D tokens in the context, and are called `ppN@dD`
+/// and `tgN@dD`. Each is run once to warm up and then --repeat times; the figure is the median.
 /// The logits of every run must be finite and the same, bit for bit, in all runs and with any
 /// number of threads: a benchmark of a wrong result ends with an error.
 #[derive(Args, Debug)]
@@ -29,6 +30,7 @@ Examples:
   bantam bench -m model.gguf
   bantam bench -m model.gguf -p 512 -n 128 -t 1,2 --json > record.json
   bantam bench -m model.gguf -p 0 -n 64 --kernels scalar
+  bantam bench -m model.gguf -p 0 -n 64 -d 64,4096 --cache q8_0
 
 The JSON holds `results`, a list of objects with `test` (pp512, tg128), `tokens_per_second` (the
 median; `min` and `max` beside it), `threads` and `kernels`; and about the run `model`,
@@ -45,6 +47,10 @@ pub(super) struct BenchArgs {
     #[arg(short = 'n', long, value_name = "N,...", value_delimiter = ',', default_value = "128",
         value_parser = super::count(0, MAX_TOKENS))]
     generate: Vec<usize>,
+    /// Tokens that are in the context before a test begins
+    #[arg(short, long, value_name = "N,...", value_delimiter = ',', default_value = "0",
+        value_parser = super::count(0, MAX_TOKENS))]
+    depth: Vec<usize>,
     /// Numbers of threads [default: as for `run`]
     #[arg(short, long, value_name = "N,...", value_delimiter = ',',
         value_parser = super::count(1, 1024))]
@@ -94,40 +100,53 @@ struct TestResult {
 
 /// What is measured.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Test {
-    Prompt(usize),
-    Generate(usize),
+struct Test {
+    kind: Kind,
+    n_tokens: usize,
+    /// Tokens in the context before it begins.
+    depth: usize,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Prompt,
+    Generate,
 }
 
 impl Test {
     fn name(self) -> String {
-        match self {
-            Self::Prompt(n) => format!("pp{n}"),
-            Self::Generate(n) => format!("tg{n}"),
-        }
+        let kind = match self.kind {
+            Kind::Prompt => "pp",
+            Kind::Generate => "tg",
+        };
+        let depth = if self.depth > 0 { format!("@d{}", self.depth) } else { String::new() };
+        format!("{kind}{}{depth}", self.n_tokens)
     }
 
-    const fn n_tokens(self) -> usize {
-        match self {
-            Self::Prompt(n) | Self::Generate(n) => n,
+    /// Tokens that are taken in before the clock starts: generation follows at least one.
+    fn n_before(self) -> usize {
+        match self.kind {
+            Kind::Prompt => self.depth,
+            Kind::Generate => self.depth.max(1),
         }
     }
 
     /// Tokens of context.
-    const fn n_ctx(self) -> usize {
-        match self {
-            Self::Prompt(n) => n,
-            Self::Generate(n) => n + 1,
-        }
+    fn n_ctx(self) -> usize {
+        self.n_before() + self.n_tokens
     }
 }
 
 pub(super) fn bench(args: &BenchArgs) -> Result<(), Error> {
     interrupt::watch();
     let start = Instant::now();
-    let prompts = args.prompt.iter().filter(|&&n| n > 0).map(|&n| Test::Prompt(n));
-    let generations = args.generate.iter().filter(|&&n| n > 0).map(|&n| Test::Generate(n));
-    let tests: Vec<Test> = prompts.chain(generations).collect();
+    let mut tests = Vec::new();
+    for &depth in &args.depth {
+        for (kind, counts) in [(Kind::Prompt, &args.prompt), (Kind::Generate, &args.generate)] {
+            let counts = counts.iter().filter(|&&n| n > 0);
+            tests.extend(counts.map(|&n_tokens| Test { kind, n_tokens, depth }));
+        }
+    }
     let Some(needed) = tests.iter().map(|test| test.n_ctx()).max() else {
         return Err(Error::Usage("nothing to measure; give -p or -n a number over 0".into()));
     };
@@ -206,21 +225,21 @@ impl Bench<'_> {
         timing.load.get_or_insert_with(|| timing.start.elapsed());
         for &test in tests {
             let runs = self.repeat + 1;
-            let total = (runs * test.n_tokens()) as u64;
+            let total = (runs * test.n_tokens) as u64;
             let mut progress = Progress::tokens("Measuring");
             let mut speeds = Vec::new();
             let mut checksum = None;
             for run in 0..runs {
-                let done = run * test.n_tokens();
+                let done = run * test.n_tokens;
                 let (time, sum) = run_once(engine, test, |n_tokens| {
                     progress.set((done + n_tokens) as u64, total)
                 })?;
-                if matches!(test, Test::Prompt(_)) {
+                if test.kind == Kind::Prompt && test.depth == 0 {
                     timing.first_token.get_or_insert_with(|| timing.start.elapsed());
                 }
                 // The first run fills caches and wakes the clock.
                 if run > 0 {
-                    speeds.push(test.n_tokens() as f64 / time.as_secs_f64());
+                    speeds.push(test.n_tokens as f64 / time.as_secs_f64());
                 }
                 if *checksum.get_or_insert(sum) != sum {
                     return Err(self.differ(test, options, "from run to run"));
@@ -261,30 +280,42 @@ impl Bench<'_> {
     }
 }
 
-/// Runs a test in an empty context; returns the time and a checksum of the last logits.
+/// Runs a test and returns the time and a checksum of the last logits.
+///
+/// The context before it is taken over from the run before where that left it.
 fn run_once(
     engine: &mut Engine<'_, '_>,
     test: Test,
     mut progress: impl FnMut(usize),
 ) -> Result<(Duration, u64), Error> {
     let mut tokens = TestTokens { state: 1, n_vocab: engine.config().n_vocab };
-    engine.truncate(0).map_err(engine_error)?;
-    let start = match test {
-        Test::Prompt(n_tokens) => {
-            let prompt: Vec<Token> = tokens.by_ref().take(n_tokens).collect();
-            let start = Instant::now();
-            engine.start(&prompt).map_err(engine_error)?;
-            while engine.step() == Step::Working {
-                interrupt::check()?;
-                progress(engine.pos());
+    let before: Vec<Token> = tokens.by_ref().take(test.n_before()).collect();
+    let kept = before.iter().zip(engine.tokens()).take_while(|(a, b)| a == b).count();
+    engine.truncate(kept).map_err(engine_error)?;
+    let mut take_in = |engine: &mut Engine<'_, '_>, prompt: &[Token], n_before: Option<usize>| {
+        if prompt.is_empty() {
+            return Ok(());
+        }
+        engine.start(prompt).map_err(engine_error)?;
+        while engine.step() == Step::Working {
+            interrupt::check()?;
+            if let Some(n_before) = n_before {
+                progress(engine.pos().saturating_sub(n_before));
             }
+        }
+        Ok(())
+    };
+    take_in(engine, before.get(kept..).unwrap_or(&[]), None)?;
+    let start = match test.kind {
+        Kind::Prompt => {
+            let prompt: Vec<Token> = tokens.by_ref().take(test.n_tokens).collect();
+            let start = Instant::now();
+            take_in(engine, &prompt, Some(before.len()))?;
             start
         }
-        Test::Generate(n_tokens) => {
-            let first = tokens.next().unwrap_or_default();
-            engine.prefill(&[first]).map_err(engine_error)?;
+        Kind::Generate => {
             let start = Instant::now();
-            for (i, token) in tokens.take(n_tokens).enumerate() {
+            for (i, token) in tokens.take(test.n_tokens).enumerate() {
                 engine.decode(token).map_err(engine_error)?;
                 interrupt::check()?;
                 progress(i);
@@ -361,13 +392,13 @@ fn print(out: &mut impl Write, report: &Report, file: &ModelFile) -> io::Result<
     }
     writeln!(
         out,
-        "\n\n{:8}  {:>7}  {:20}  {:>10}  {:>17}",
+        "\n\n{:12}  {:>7}  {:20}  {:>10}  {:>17}",
         "test", "threads", "kernels", "tokens/s", "min … max"
     )?;
     for result in &report.results {
         writeln!(
             out,
-            "{:8}  {:>7}  {:20}  {:>10.2}  {:>8.2} … {:.2}",
+            "{:12}  {:>7}  {:20}  {:>10.2}  {:>8.2} … {:.2}",
             result.test,
             result.threads,
             result.kernels,

@@ -230,6 +230,28 @@ fn bench_json() {
 }
 
 #[test]
+fn bench_begins_where_it_is_told_to() {
+    let model = tiny_model();
+    let checksums = |args: &[&str]| -> Vec<(String, String)> {
+        let args = [&["bench", "-m", text(&model), "-r", "1", "--json"], args].concat();
+        let json: Value = serde_json::from_str(&run(&args).ok()).unwrap();
+        let text = |value: &Value| value.as_str().unwrap().to_owned();
+        let results = json["results"].as_array().unwrap();
+        results.iter().map(|r| (text(&r["test"]), text(&r["logits_checksum"]))).collect()
+    };
+    let deep = checksums(&["-p", "4", "-n", "4", "-d", "0,9"]);
+    let names: Vec<_> = deep.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(names, ["pp4", "tg4", "pp4@d9", "tg4@d9"]);
+    // Nine tokens and four are thirteen, however they are taken in.
+    let whole = checksums(&["-p", "13", "-n", "0"]);
+    assert_eq!(deep[2].1, whole[0].1);
+    assert_eq!(deep[3].1, whole[0].1);
+    assert_ne!(deep[0].1, whole[0].1);
+    // Another cache type is another result.
+    assert_ne!(checksums(&["-p", "13", "-n", "0", "--cache", "q8_0"])[0].1, whole[0].1);
+}
+
+#[test]
 fn the_same_seed_gives_the_same_text() {
     let model = fixtures("models").remove(0);
     let answer = |seed: &str, threads: &str| {
