@@ -120,7 +120,7 @@ fn ways(which: &str) -> Result<Vec<Way>, Box<dyn Error>> {
         }
         "each" => {
             let history = History::Cold;
-            let way = |kernels| Way { kernels, threads: 2, batch: 32, history, last_only };
+            let way = |kernels| Way { kernels, threads: 2, batch: 512, history, last_only };
             ways.extend(sets().map(|(_, kernels)| way(kernels)));
         }
         one => {

@@ -33,9 +33,12 @@ const CPUS: [&str; 3] = ["cortex-a72", "cortex-a76", "max"];
 /// passes two of the anchors at which attention begins a chunk.
 const TINY: &str = "150:5:f16";
 const TINY_Q8: &str = "150:5:q8_0";
-/// A real model's, where that may take a while: more than one batch of any size.
+/// A real model's, with one way for each kernel set: more than one batch of any size, and more
+/// than Gemma's window.
 const LONG: &str = "530:8:f16";
-/// A real model's, where it may not.
+/// A real model's, with many ways.
+const MEDIUM: &str = "100:6:f16";
+/// A real model's, under emulation and in CI.
 const SHORT: &str = "24:4:f16";
 const SHORT_Q8: &str = "24:4:q8_0";
 
@@ -104,7 +107,8 @@ pub(crate) fn run(cx: &Context, options: &Options) -> Result<Ran> {
         here("each", &runs(&real, &[SHORT_Q8]))?;
     } else {
         here("cross", &runs(&tiny, &[TINY, TINY_Q8]))?;
-        here("square", &runs(&real, &[LONG, SHORT, SHORT_Q8]))?;
+        here("each", &runs(&real, &[LONG]))?;
+        here("square", &runs(&real, &[MEDIUM, SHORT, SHORT_Q8]))?;
     }
 
     if let Some(arm) = EmulatedArm::find(cx, "the same hashes on aarch64") {
