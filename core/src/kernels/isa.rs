@@ -66,7 +66,7 @@ macro_rules! kernel_table {
         use $crate::kernels::generic::{attention, float, quantize, store};
         $(#[$attr])*
         unsafe fn quantize(x: &[f32], qs: &mut [i8], groups: &mut [ActGroup]) {
-            quantize::quantize(x, qs, groups);
+            quantize::quantize::<<$isa as $crate::kernels::isa::Isa>::Lanes>(x, qs, groups);
         }
         $(#[$attr])*
         unsafe fn matmul_rows(m: &MatmulRows<'_>) {

@@ -1,65 +1,39 @@
 //! Activations to 8-bit integers (numerics, section 3).
 
 use crate::kernels::args::ActGroup;
-
-/// Sixteen values share a stored sum.
-const RUN: usize = 16;
+use crate::kernels::lanes::Lanes;
+use crate::math::LANES;
 
 /// Quantizes whole groups; whatever is missing in one of the slices ends the loop.
 #[inline(always)]
-pub(in crate::kernels) fn quantize(x: &[f32], qs: &mut [i8], groups: &mut [ActGroup]) {
-    let pairs = x.as_chunks::<{ ActGroup::LEN }>().0.iter().zip(qs.as_chunks_mut().0);
-    for ((x, qs), group) in pairs.zip(groups) {
-        *group = quantize_group(x, qs);
+pub(in crate::kernels) fn quantize<L: Lanes>(x: &[f32], qs: &mut [i8], groups: &mut [ActGroup]) {
+    let runs = x.as_chunks::<LANES>().0.as_chunks::<2>().0.iter();
+    let qs = qs.as_chunks_mut::<LANES>().0.as_chunks_mut::<2>().0;
+    for (([a, b], [qa, qb]), group) in runs.zip(qs).zip(groups) {
+        let (a, b) = (L::load(a), L::load(b));
+        let zero = L::splat(0.0);
+        // The first operand gives way if it is a NaN.
+        let amax = a.max(zero).max((-a).max(b.max((-b).max(zero)))).greatest();
+        let id = if amax == 0.0 { 0.0 } else { 127.0 / amax };
+        *group = ActGroup::new(amax / 127.0, [round(a, id, qa), round(b, id, qb)]);
     }
 }
 
-#[inline(always)]
-fn quantize_group(x: &[f32; ActGroup::LEN], qs: &mut [i8; ActGroup::LEN]) -> ActGroup {
-    let amax = largest_magnitude(x);
-    let id = if amax == 0.0 { 0.0 } else { 127.0 / amax };
-    let mut rounded = [0i32; ActGroup::LEN];
-    for (q, &x) in rounded.iter_mut().zip(x) {
-        *q = round(x * id);
-    }
-    for (q, &r) in qs.iter_mut().zip(&rounded) {
-        *q = r as i8;
-    }
-    let mut sums = [0i16; 2];
-    for (sum, run) in sums.iter_mut().zip(rounded.as_chunks::<RUN>().0) {
-        *sum = run.iter().sum::<i32>() as i16;
-    }
-    ActGroup::new(amax / 127.0, sums)
-}
+/// Adding this to a float in ±2^22 leaves the nearest integer, ties to even, in the low bits.
+const MAGIC: f32 = 12_582_912.0;
 
-/// The largest |x|, NaN left out, at least +0. Order does not matter, so lanes are free.
+/// Writes `x·id` rounded to integers in −127..=127, NaN as 0; returns their sum.
 #[inline(always)]
-fn largest_magnitude(x: &[f32; ActGroup::LEN]) -> f32 {
-    let mut lanes = [0.0f32; RUN];
-    for run in x.as_chunks::<RUN>().0 {
-        for (lane, &x) in lanes.iter_mut().zip(run) {
-            let magnitude = x.abs();
-            *lane = if magnitude > *lane { magnitude } else { *lane };
-        }
+fn round<L: Lanes>(x: L, id: f32, out: &mut [i8; LANES]) -> i16 {
+    let (x, zero) = (x * L::splat(id), L::splat(0.0));
+    // One of the halves is 0, or both for a NaN.
+    let (above, below) = (x.max(zero).min(L::splat(127.0)), x.min(zero).max(L::splat(-127.0)));
+    let rounded = (above + below + L::splat(MAGIC)).to_array();
+    let mut sum = 0i32;
+    for (q, r) in out.iter_mut().zip(rounded) {
+        let integer = (r.to_bits() as i32).wrapping_sub(MAGIC.to_bits() as i32);
+        *q = integer as i8;
+        sum = sum.wrapping_add(integer);
     }
-    let mut half = RUN / 2;
-    while half > 0 {
-        for i in 0..half {
-            let other = lanes[i + half];
-            lanes[i] = if other > lanes[i] { other } else { lanes[i] };
-        }
-        half /= 2;
-    }
-    lanes[0]
-}
-
-/// The nearest integer, ties to even, in −127..=127; 0 for NaN.
-#[inline(always)]
-fn round(x: f32) -> i32 {
-    // In ±127 the sum with 1.5·2^23 is rounded to an integer, which its low bits hold.
-    const MAGIC: f32 = 12_582_912.0;
-    let x = if x.is_nan() { 0.0 } else { x };
-    let x = if x > 127.0 { 127.0 } else { x };
-    let x = if x < -127.0 { -127.0 } else { x };
-    ((x + MAGIC).to_bits() as i32).wrapping_sub(MAGIC.to_bits() as i32)
+    sum as i16
 }

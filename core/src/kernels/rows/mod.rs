@@ -71,7 +71,7 @@ unsafe fn rows_of<S: RowSimd, F: Format>(s: S, m: &MatmulRows<'_>) {
 const LINE: usize = 64;
 /// How far ahead of their use bytes are asked for, at least: what a core reads while memory
 /// answers, with room to spare.
-const AHEAD: usize = 16 << 10;
+const AHEAD: usize = 32 << 10;
 
 /// One token's products with a block of rows.
 struct OneToken<S: RowSimd, F> {

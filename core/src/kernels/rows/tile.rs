@@ -98,9 +98,15 @@ pub(in crate::kernels) unsafe fn tiles<S: RowSimd, F: Format, const H: usize, co
             let mut t = 0;
             // SAFETY: tokens below `n_tokens`, and groups that both they and the tile have.
             unsafe {
-                while t + N <= n_tokens {
+                // Few tokens at a time leave the multipliers waiting, so the last ones are taken
+                // by fours where that leaves fewer single ones.
+                while n_tokens - t >= N && n_tokens - t != 8 {
                     s.some_tokens::<F::Kind, H, N>(m, &tile, span, t);
                     t += N;
+                }
+                while n_tokens - t >= 4 {
+                    s.some_tokens::<F::Kind, H, 4>(m, &tile, span, t);
+                    t += 4;
                 }
                 while t < n_tokens {
                     s.some_tokens::<F::Kind, H, 1>(m, &tile, span, t);
