@@ -91,17 +91,15 @@ impl<S: RowSimd, F: Format> Sink<S> for OneToken<S, F> {
             let qs = self.qs.add(ActGroup::LEN * g);
             let act = &*self.groups.add(g);
             for run in 0..F::Kind::RUNS {
-                let (wanted, pieces) = match F::Kind::RUNS {
-                    1 => ([true; 2], 0..2),
-                    _ => ([run == 0, run == 1], run..run + 1),
-                };
-                let mut sum = match F::Kind::HAS_MIN {
+                let wanted = wanted::<F::Kind>(run);
+                let sum = match F::Kind::HAS_MIN {
                     true => s.ints(0),
                     false => s.begin(act.sums, wanted, excess::<S, F>()),
                 };
-                for i in pieces {
-                    sum = s.dot16::<F::Kind>(sum, group.q[i], qs.add(16 * i));
-                }
+                let sum = match F::Kind::RUNS {
+                    1 => s.dot::<F::Kind, 2>(sum, group.q, qs),
+                    _ => s.dot::<F::Kind, 1>(sum, [group.q[run]], qs.add(16 * run)),
+                };
                 let d = s.mul(group.d[run], s.splat(act.d));
                 self.acc = s.fma(d, s.floats_from(sum), self.acc);
                 if F::Kind::HAS_MIN {
@@ -117,6 +115,11 @@ impl<S: RowSimd, F: Format> Sink<S> for OneToken<S, F> {
 /// levels from 0 on.
 const fn excess<S: RowSimd, F: Format>() -> i32 {
     if F::Kind::SIGNED { S::SIGNED_EXCESS } else { F::EXCESS }
+}
+
+/// Which of a group's two runs of sixteen share a scale with run `run`.
+const fn wanted<K: Kind>(run: usize) -> [bool; 2] {
+    if K::RUNS == 1 { [true; 2] } else { [run == 0, run == 1] }
 }
 
 /// What the minimum of a run is multiplied with.

@@ -153,26 +153,43 @@ pub(in crate::kernels) trait RowSimd: Copy {
     /// The sum with the partial one, which was started with it, added.
     fn flush(self, sum: Self::Ints, partial: Self::Partial) -> Self::Ints;
 
-    /// Adds the products of sixteen weights of each row with sixteen activations.
+    /// Adds the products of `16·P` weights of each row with as many activations.
     ///
     /// # Safety
-    /// Sixteen activations must be readable at `x`.
+    /// The activations must be readable at `x`.
     #[inline(always)]
-    unsafe fn dot16<K: Kind>(
+    unsafe fn dot<K: Kind, const P: usize>(
         self,
-        mut sum: Self::Ints,
-        w: Self::Piece,
+        sum: Self::Ints,
+        w: [Self::Piece; P],
         x: *const i8,
     ) -> Self::Ints {
-        let w = self.interleave(w);
-        let steps = Self::steps::<K>().min(4);
+        // SAFETY: passed on to the caller.
+        unsafe { self.dot_side_by_side::<K, P>(sum, w, x) }
+    }
+
+    /// [`RowSimd::dot`] in the steps that tiles are multiplied in.
+    ///
+    /// # Safety
+    /// As there.
+    #[inline(always)]
+    unsafe fn dot_side_by_side<K: Kind, const P: usize>(
+        self,
+        mut sum: Self::Ints,
+        w: [Self::Piece; P],
+        x: *const i8,
+    ) -> Self::Ints {
+        let steps = Self::steps::<K>().min(4 * P);
         let mut partial = self.start(sum);
-        for (k, &w) in w.iter().enumerate() {
-            // SAFETY: sixteen activations, by the caller's promise.
-            partial = unsafe { self.step::<K>(partial, w, x.add(4 * k)) };
-            if (k + 1) % steps == 0 {
-                sum = self.flush(sum, partial);
-                partial = self.start(sum);
+        for (p, &w) in w.iter().enumerate() {
+            for (k, &w) in self.interleave(w).iter().enumerate() {
+                let k = 4 * p + k;
+                // SAFETY: four activations for each step, by the caller's promise.
+                partial = unsafe { self.step::<K>(partial, w, x.add(4 * k)) };
+                if (k + 1) % steps == 0 {
+                    sum = self.flush(sum, partial);
+                    partial = self.start(sum);
+                }
             }
         }
         sum

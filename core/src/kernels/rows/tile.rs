@@ -2,7 +2,7 @@
 
 use super::formats::{Format, Group, Sink};
 use super::simd::{At, Kind, RowSimd};
-use super::{dsum, excess};
+use super::{dsum, excess, wanted};
 use crate::kernels::args::{ActGroup, MatmulRows};
 
 /// Groups of 32 columns in a tile.
@@ -171,10 +171,7 @@ pub(in crate::kernels) unsafe fn some_tokens<
     }
     for g in 0..span.n.min(TILE_GROUPS) {
         for run in 0..K::RUNS {
-            let (wanted, ks) = match K::RUNS {
-                1 => ([true; 2], 0..8),
-                _ => ([run == 0, run == 1], 4 * run..4 * run + 4),
-            };
+            let ks = if K::RUNS == 1 { 0..8 } else { 4 * run..4 * run + 4 };
             let steps = S::steps::<K>().min(ks.len());
             let mut sums = [[s.ints(0); H]; N];
             let mut partial = [[s.start(s.ints(0)); H]; N];
@@ -182,7 +179,7 @@ pub(in crate::kernels) unsafe fn some_tokens<
                 for i in 0..N {
                     // SAFETY: the token has the group.
                     let pair = unsafe { (*groups[i].add(g)).sums };
-                    let sum = s.begin(pair, wanted, span.excess);
+                    let sum = s.begin(pair, wanted::<K>(run), span.excess);
                     for h in 0..H {
                         sums[i][h] = sum;
                         partial[i][h] = s.start(sum);
