@@ -16,7 +16,7 @@ mod generic;
 mod isa;
 mod lanes;
 mod matmul;
-#[cfg(target_arch = "x86_64")]
+#[cfg(any(target_arch = "x86_64", all(target_arch = "aarch64", target_feature = "neon")))]
 mod rows;
 mod scalar;
 #[cfg(target_arch = "x86_64")]
@@ -52,6 +52,8 @@ static TABLES: &[&Table] = &[
     &scalar::TABLE,
     #[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
     &aarch64::NEON,
+    #[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
+    &aarch64::DOTPROD,
     #[cfg(target_arch = "x86_64")]
     &x86_64::AVX2,
     #[cfg(target_arch = "x86_64")]

@@ -1,10 +1,13 @@
-//! NEON as every 64-bit Arm CPU has it. Floats only so far: integer dots are the compiler's.
+//! NEON as every 64-bit Arm CPU has it, and what all sets there share.
 
 use core::arch::aarch64::*;
 
+use super::rows::{Rows, Widening};
 use crate::kernels::Table;
+use crate::kernels::args::MatmulRows;
 use crate::kernels::isa::{Isa, kernel_table};
 use crate::kernels::lanes::{Register, Registers};
+use crate::kernels::rows::matmul_rows;
 use crate::math::{CANONICAL_NAN, EXP_MAGIC};
 
 struct Neon;
@@ -12,9 +15,20 @@ struct Neon;
 // The target has NEON, or this file would not be compiled.
 pub(in crate::kernels) static TABLE: Table = kernel_table!("aarch64/neon", Neon, || true);
 
+/// Sixteen floats.
+pub(super) type Floats = Registers<float32x4_t, 4>;
+/// Of 32 registers, those for sums of sixteen lanes, beside a few operands.
+pub(super) const ACCUMULATORS: usize = 6;
+
 impl Isa for Neon {
-    type Lanes = Registers<float32x4_t, 4>;
-    const ACCUMULATORS: usize = 6;
+    type Lanes = Floats;
+    const ACCUMULATORS: usize = ACCUMULATORS;
+
+    #[inline(always)]
+    unsafe fn matmul_rows(m: &MatmulRows<'_>) {
+        // SAFETY: NEON multiplies bytes; exclusive outputs are passed on to the caller.
+        unsafe { matmul_rows(Rows::<Widening>::new(), m) }
+    }
 }
 
 /// Wraps intrinsics.
@@ -84,7 +98,7 @@ impl Register for float32x4_t {
 
 /// Four half floats, converted exactly. (The intrinsic needs a type that is not stable yet.)
 #[inline(always)]
-fn widen(bits: uint16x4_t) -> float32x4_t {
+pub(super) fn widen(bits: uint16x4_t) -> float32x4_t {
     let out: float32x4_t;
     // SAFETY: the instruction is part of NEON and works on these two registers alone.
     unsafe {

@@ -1,0 +1,35 @@
+//! NEON with the dot product instructions: Cortex-A55 and A75, and most cores since.
+
+use super::neon::{ACCUMULATORS, Floats};
+use super::rows::{Rows, Sdot};
+use crate::kernels::Table;
+use crate::kernels::args::MatmulRows;
+use crate::kernels::isa::{Isa, kernel_table};
+use crate::kernels::rows::matmul_rows;
+
+struct Dotprod;
+
+#[cfg(feature = "std")]
+fn is_available() -> bool {
+    std::arch::is_aarch64_feature_detected!("dotprod")
+}
+
+#[cfg(not(feature = "std"))]
+fn is_available() -> bool {
+    cfg!(target_feature = "dotprod")
+}
+
+pub(in crate::kernels) static TABLE: Table =
+    kernel_table!("aarch64/dotprod", Dotprod, is_available);
+
+impl Isa for Dotprod {
+    type Lanes = Floats;
+    const ACCUMULATORS: usize = ACCUMULATORS;
+
+    #[inline(always)]
+    unsafe fn matmul_rows(m: &MatmulRows<'_>) {
+        // SAFETY: called only from this set's functions, on CPUs that have the instruction;
+        // exclusive outputs are passed on to the caller.
+        unsafe { matmul_rows(Rows::<Sdot>::new(), m) }
+    }
+}
