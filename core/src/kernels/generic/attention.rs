@@ -33,7 +33,7 @@ pub(in crate::kernels) trait Cached: Copy {
     fn key_scale<L: Lanes>(block: Self::Block, group: usize) -> L;
     /// Element `i` of each key.
     fn key<L: Lanes>(block: Self::Block, i: usize, scale: L) -> L;
-    /// Elements from `i` on of the value of position `t`; `i` is a multiple of sixteen.
+    /// Elements from `i` on of the value of position `t`; `i` is a multiple of `P` times sixteen.
     fn value<L: Lanes, const P: usize>(self, head_dim: usize, t: usize, i: usize)
     -> Option<[L; P]>;
     /// Asks for as many bytes as the key of position `t` has, about where it lies: interleaved,
@@ -161,10 +161,13 @@ impl<'a> Cached for Q8<'a> {
     ) -> Option<[L; P]> {
         let start = t * head_dim + i;
         let values = self.qs.get(start..start + P * LANES)?.as_chunks().0;
-        let first = t * head_dim.div_ceil(GROUP);
-        let mut out = [L::splat(0.0); P];
+        let first = t * head_dim.div_ceil(GROUP) + i / GROUP;
+        let (mut out, mut d) = ([L::splat(0.0); P], L::splat(0.0));
         for (p, (out, values)) in out.iter_mut().zip(values).enumerate() {
-            let d = L::splat_f16(*self.d.get(first + (i + p * LANES) / GROUP)?);
+            // Two vectors share a scale, and an even number of them begins with a new one.
+            if p % (GROUP / LANES) == 0 {
+                d = L::splat_f16(*self.d.get(first + p * LANES / GROUP)?);
+            }
             *out = L::load_i8(values) * d;
         }
         Some(out)
