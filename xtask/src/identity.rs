@@ -9,8 +9,9 @@ use crate::context::{Context, Ran};
 use crate::models;
 use crate::targets::EmulatedArm;
 use anyhow::{Context as _, Result, bail, ensure};
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsStr;
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::{Path, PathBuf};
@@ -89,7 +90,7 @@ pub(crate) fn run(cx: &Context, options: &Options) -> Result<Ran> {
         };
         models.iter().flat_map(of_model).collect()
     };
-    let mut outcomes = Vec::new();
+    let (mut outcomes, bars) = (Vec::new(), MultiProgress::new());
 
     Cmd::cargo()
         .args(["build", "--release", "--package", "bantam-core"])
@@ -98,7 +99,7 @@ pub(crate) fn run(cx: &Context, options: &Options) -> Result<Ran> {
         .run()?;
     let program = cx.target_dir().join("release/examples/identity");
     let mut here = |which, runs: &[String]| {
-        outcomes.extend(execute(&[program.as_os_str()], "native", which, runs)?);
+        outcomes.extend(execute(&bars, &[program.as_os_str()], "native", which, runs)?);
         anyhow::Ok(())
     };
     if options.reduced {
@@ -116,14 +117,26 @@ pub(crate) fn run(cx: &Context, options: &Options) -> Result<Ran> {
             .args(["--release", "--features", "bantam-core/std", "--example", "identity"])
             .run()?;
         let program = arm.release_dir(cx).join("examples/identity");
-        for cpu in CPUS {
-            let words = arm.emulator(cpu).map(std::ffi::OsStr::new);
-            let words = [&words[..], &[program.as_os_str()]].concat();
-            outcomes.extend(execute(&words, cpu, "square", &runs(&tiny, &[TINY]))?);
-            outcomes.extend(execute(&words, cpu, "each", &runs(&tiny, &[TINY_Q8]))?);
-            if !options.reduced {
-                outcomes.extend(execute(&words, cpu, "each", &runs(&real, &[SHORT, SHORT_Q8]))?);
-            }
+        // Each emulator is busy on one CPU most of the time, so they run side by side.
+        let results = std::thread::scope(|scope| {
+            let threads = CPUS.map(|cpu| {
+                let (words, bars) = (arm.emulator(cpu).map(OsStr::new), &bars);
+                let words = [&words[..], &[program.as_os_str()]].concat();
+                let (tiny, real, runs) = (&tiny, &real, &runs);
+                scope.spawn(move || {
+                    let mut outcomes = execute(bars, &words, cpu, "square", &runs(tiny, &[TINY]))?;
+                    let mut each = runs(tiny, &[TINY_Q8]);
+                    if !options.reduced {
+                        each.extend(runs(real, &[SHORT, SHORT_Q8]));
+                    }
+                    outcomes.extend(execute(bars, &words, cpu, "each", &each)?);
+                    anyhow::Ok(outcomes)
+                })
+            });
+            threads.map(|thread| thread.join().unwrap_or_else(|e| std::panic::resume_unwind(e)))
+        });
+        for result in results {
+            outcomes.extend(result?);
         }
     }
 
@@ -175,7 +188,8 @@ fn real_models(cx: &Context, reduced: bool) -> Result<(Vec<PathBuf>, Vec<String>
 
 /// Runs the example, showing how far it is, and returns what it printed.
 fn execute(
-    words: &[&std::ffi::OsStr],
+    bars: &MultiProgress,
+    words: &[&OsStr],
     place: &str,
     which: &str,
     runs: &[String],
@@ -195,8 +209,8 @@ fn execute(
         text
     });
     let style = ProgressStyle::with_template("  {spinner} {elapsed} {pos} done: {wide_msg}");
-    let bar = ProgressBar::new_spinner()
-        .with_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()));
+    let bar = bars.add(ProgressBar::new_spinner());
+    bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()));
     let mut outcomes = Vec::new();
     for line in BufReader::new(child.stdout.take().context("no output")?).lines() {
         let line = line.context("cannot read what it prints")?;
