@@ -198,11 +198,11 @@ impl<B: Bytes> RowSimd for Rows<B> {
     unsafe fn load4(self, at: At) -> int32x4_t {
         // SAFETY: four bytes are readable in each row, by the caller's promise, at any address.
         unsafe {
-            let word = |i: usize| at.ptr.add(i * at.stride).cast::<i32>();
-            let v = vld1q_lane_s32::<0>(word(0), vdupq_n_s32(0));
-            let v = vld1q_lane_s32::<1>(word(1), v);
-            let v = vld1q_lane_s32::<2>(word(2), v);
-            vld1q_lane_s32::<3>(word(3), v)
+            let (ptr, stride) = (at.ptr, at.stride);
+            let v = vld1q_lane_s32::<0>(ptr.cast(), vdupq_n_s32(0));
+            let v = vld1q_lane_s32::<1>(ptr.add(stride).cast(), v);
+            let v = vld1q_lane_s32::<2>(ptr.add(2 * stride).cast(), v);
+            vld1q_lane_s32::<3>(ptr.add(3 * stride).cast(), v)
         }
     }
 
@@ -210,11 +210,11 @@ impl<B: Bytes> RowSimd for Rows<B> {
     unsafe fn load2(self, at: At) -> int32x4_t {
         // SAFETY: two bytes are readable in each row, by the caller's promise, at any address.
         unsafe {
-            let word = |i: usize| at.ptr.add(i * at.stride).cast::<u16>();
-            let v = vld1_lane_u16::<0>(word(0), vdup_n_u16(0));
-            let v = vld1_lane_u16::<1>(word(1), v);
-            let v = vld1_lane_u16::<2>(word(2), v);
-            let v = vld1_lane_u16::<3>(word(3), v);
+            let (ptr, stride) = (at.ptr, at.stride);
+            let v = vld1_lane_u16::<0>(ptr.cast(), vdup_n_u16(0));
+            let v = vld1_lane_u16::<1>(ptr.add(stride).cast(), v);
+            let v = vld1_lane_u16::<2>(ptr.add(2 * stride).cast(), v);
+            let v = vld1_lane_u16::<3>(ptr.add(3 * stride).cast(), v);
             vreinterpretq_s32_u32(vmovl_u16(v))
         }
     }

@@ -53,7 +53,8 @@ impl At {
 /// Registers in which every lane is a weight row, and what is done with them.
 ///
 /// A value of such a type proves that the CPU has the instruction set, so everything that reads no
-/// memory is safe. All methods are inlined into functions compiled with the set's features.
+/// memory is safe. All methods are inlined into functions compiled with the set's features; they use
+/// no closures, which would be compiled without them.
 ///
 /// Sums of products are integers and exact, so an implementation may order them as it likes.
 /// Float operations are IEEE ones, lane by lane.

@@ -67,6 +67,19 @@ impl Rows {
     }
 }
 
+/// Sixteen bytes of rows 0 and 4, one row to a 128-bit lane.
+///
+/// # Safety
+/// They must be readable, and the CPU must have this set's features.
+#[inline(always)]
+unsafe fn two(at: At) -> __m256i {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let v = _mm256_castsi128_si256(_mm_loadu_si128(at.ptr.cast()));
+        _mm256_inserti128_si256(v, _mm_loadu_si128(at.ptr.add(4 * at.stride).cast()), 1)
+    }
+}
+
 impl RowSimd for Rows {
     const ROWS: usize = 8;
     const SIGNED_EXCESS: i32 = 0;
@@ -82,11 +95,8 @@ impl RowSimd for Rows {
     unsafe fn load16(self, at: At) -> [__m256i; 4] {
         // SAFETY: sixteen bytes are readable in each row, by the caller's promise; features.
         unsafe {
-            let row = |i: usize| _mm_loadu_si128(at.ptr.add(i * at.stride).cast());
-            // Rows i and i + 4, one to a 128-bit lane.
-            let two =
-                |i: usize| _mm256_inserti128_si256(_mm256_castsi128_si256(row(i)), row(i + 4), 1);
-            let (a, b, c, d) = (two(0), two(1), two(2), two(3));
+            let (a, b) = (two(at), two(at.add(at.stride)));
+            let (c, d) = (two(at.add(2 * at.stride)), two(at.add(3 * at.stride)));
             let (ab_lo, ab_hi) = (_mm256_unpacklo_epi32(a, b), _mm256_unpackhi_epi32(a, b));
             let (cd_lo, cd_hi) = (_mm256_unpacklo_epi32(c, d), _mm256_unpackhi_epi32(c, d));
             [

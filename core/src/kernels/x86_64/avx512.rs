@@ -81,6 +81,22 @@ impl Rows {
     }
 }
 
+/// Sixteen bytes of rows 0, 4, 8 and 12, one row to a 128-bit lane.
+///
+/// # Safety
+/// They must be readable, and the CPU must have this set's features.
+#[inline(always)]
+unsafe fn four(at: At) -> __m512i {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let next = 4 * at.stride;
+        let v = _mm512_castsi128_si512(_mm_loadu_si128(at.ptr.cast()));
+        let v = _mm512_inserti32x4(v, _mm_loadu_si128(at.ptr.add(next).cast()), 1);
+        let v = _mm512_inserti32x4(v, _mm_loadu_si128(at.ptr.add(2 * next).cast()), 2);
+        _mm512_inserti32x4(v, _mm_loadu_si128(at.ptr.add(3 * next).cast()), 3)
+    }
+}
+
 /// The signs of bytes: adding 128 to a signed byte flips its top bit.
 const FLIP: i8 = -128;
 
@@ -98,15 +114,8 @@ impl RowSimd for Rows {
     unsafe fn load16(self, at: At) -> [__m512i; 4] {
         // SAFETY: sixteen bytes are readable in each row, by the caller's promise; features.
         unsafe {
-            let row = |i: usize| _mm_loadu_si128(at.ptr.add(i * at.stride).cast());
-            // Rows i, i + 4, i + 8, i + 12, one to a 128-bit lane.
-            let four = |i: usize| {
-                let v = _mm512_castsi128_si512(row(i));
-                let v = _mm512_inserti32x4(v, row(i + 4), 1);
-                let v = _mm512_inserti32x4(v, row(i + 8), 2);
-                _mm512_inserti32x4(v, row(i + 12), 3)
-            };
-            let (a, b, c, d) = (four(0), four(1), four(2), four(3));
+            let (a, b) = (four(at), four(at.add(at.stride)));
+            let (c, d) = (four(at.add(2 * at.stride)), four(at.add(3 * at.stride)));
             let (ab_lo, ab_hi) = (_mm512_unpacklo_epi32(a, b), _mm512_unpackhi_epi32(a, b));
             let (cd_lo, cd_hi) = (_mm512_unpacklo_epi32(c, d), _mm512_unpackhi_epi32(c, d));
             [
