@@ -10,6 +10,7 @@ use super::block::Block32;
 use super::packing::{NON_LINEAR, half, nibbles, non_linear};
 
 /// The integers that nibbles number.
+#[cfg(any(target_arch = "x86_64", all(target_arch = "aarch64", target_feature = "neon")))]
 pub(crate) const TABLE: [i8; 16] = NON_LINEAR;
 
 /// A block of `IQ4_NL`.

@@ -17,6 +17,7 @@ use super::block::Block32;
 use super::packing::nibbles;
 
 /// The integers that nibbles number: the table above.
+#[cfg(any(target_arch = "x86_64", all(target_arch = "aarch64", target_feature = "neon")))]
 pub(crate) const TABLE: [i8; 16] = [0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12];
 
 /// A block of `MXFP4`.
