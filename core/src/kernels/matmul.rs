@@ -31,7 +31,10 @@ impl<'m, 'o> Product<'m, 'o> {
 
 /// Fewest rows that are worth a task of their own.
 const MIN_ROWS: usize = 16;
-/// Tasks per worker, so that a slower core takes fewer.
+/// Tasks per worker with several tokens, so that a slower core takes fewer.
+///
+/// With one token there is one: reading is all the work then, and begins anew, slowly, with every
+/// task (a fifth of the speed of small models).
 const TASKS_PER_WORKER: usize = 4;
 
 impl KernelSet {
@@ -49,10 +52,14 @@ impl KernelSet {
             p.weights.ty().activation() == acts.kind() && p.weights.n_cols() == acts.n_cols()
         };
         let total: usize = products.iter().filter(|p| takes(p)).map(|p| p.weights.n_rows()).sum();
-        let workers = parallel.workers();
-        let chunk = match workers {
+        let tasks = match (parallel.workers(), acts.n_rows()) {
+            (1, _) => 1,
+            (workers, 1) => workers,
+            (workers, _) => workers * TASKS_PER_WORKER,
+        };
+        let chunk = match tasks {
             1 => total,
-            _ => total.div_ceil(workers * TASKS_PER_WORKER).next_multiple_of(MIN_ROWS),
+            _ => total.div_ceil(tasks).next_multiple_of(MIN_ROWS),
         };
         let chunk = chunk.max(1);
         let parts = products.each_mut().map(|p| {
