@@ -1,7 +1,7 @@
 //! `cargo xtask ci`: everything that CI runs, in its order, with times and a summary.
 
 use crate::context::{Context, Ran};
-use crate::{check, fuzz, layers, miri, sanitize, targets, test};
+use crate::{check, fuzz, identity, layers, miri, sanitize, targets, test};
 use anyhow::{Result, bail};
 use std::time::Instant;
 
@@ -28,6 +28,7 @@ const JOBS: &[(&str, Run)] = &[
     ("docs", check::docs),
     ("cross", targets::cross),
     ("qemu", |cx| targets::qemu(cx, &Default::default())),
+    ("identity", |cx| identity::run(cx, &identity::Options::reduced())),
     ("valgrind", sanitize::valgrind),
     ("asan", sanitize::asan),
     ("fuzz", |cx| fuzz::run(cx, &Default::default())),

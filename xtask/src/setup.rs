@@ -80,7 +80,7 @@ fn tools() -> Vec<Tool> {
     let mut tools = vec![
         Tool::new(
             "pip, which fetches the models",
-            &["test", "no-std", "asan"],
+            &["test", "no-std", "identity", "asan"],
             || {
                 ["python3", "python"]
                     .iter()
@@ -103,7 +103,9 @@ fn tools() -> Vec<Tool> {
     ];
     for target in TARGETS {
         let (jobs, packages): (&[_], &[_]) = match *target {
-            AARCH64_LINUX => (&["cross", "qemu"], &["rustc-web", "libstd-rust-web-dev:arm64"]),
+            AARCH64_LINUX => {
+                (&["cross", "qemu", "identity"], &["rustc-web", "libstd-rust-web-dev:arm64"])
+            }
             _ => (&["cross"], &["rustc-web", "rust-web-src", "lld"]),
         };
         tools.push(Tool::new(
@@ -116,7 +118,7 @@ fn tools() -> Vec<Tool> {
     if !cfg!(target_arch = "aarch64") {
         tools.push(Tool::new(
             "a linker for aarch64",
-            &["qemu"],
+            &["qemu", "identity"],
             || on_path("aarch64-linux-gnu-gcc"),
             [Way::Debian(&["gcc-aarch64-linux-gnu", "libc6-dev-arm64-cross"])],
         ));
@@ -124,7 +126,7 @@ fn tools() -> Vec<Tool> {
     tools.extend([
         Tool::new(
             "qemu-aarch64",
-            &["qemu"],
+            &["qemu", "identity"],
             || on_path("qemu-aarch64") || on_path("qemu-aarch64-static"),
             [Way::Debian(&["qemu-user"])],
         ),
