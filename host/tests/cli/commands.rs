@@ -316,7 +316,8 @@ fn smollm2_answers() {
         "0",
     ])
     .ok();
-    assert!(raw.contains("Raspberry Pi"), "{raw}");
+    // As llama.cpp continues it.
+    assert!(raw.contains("lightweight, portable, and low-cost device"), "{raw}");
     let answer = run(&[
         "run",
         "-m",
