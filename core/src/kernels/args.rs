@@ -284,6 +284,9 @@ pub struct Attend<'a> {
     pub values: CacheRef<'a>,
     /// Where the first token stands.
     pub first_pos: usize,
+    /// Positions that a query sees: the shape's window, or any number that no context reaches. (A
+    /// plain number, since compilers look into an absent option's bytes, which valgrind objects to.)
+    pub window: usize,
 }
 
 impl Attend<'_> {
@@ -291,7 +294,7 @@ impl Attend<'_> {
     #[inline(always)]
     pub(super) fn positions(&self, query: usize) -> Range<usize> {
         let end = self.first_pos + query / self.shape.group() + 1;
-        self.shape.window.map_or(0, |window| end.saturating_sub(window))..end
+        end.saturating_sub(self.window)..end
     }
 
     /// Where a query and its result begin.

@@ -57,7 +57,10 @@ impl KernelSet {
                 }
             };
             let [keys, values] = cache(head_kv);
-            let attend = Attend { shape, head_kv, q, out: &out, queries, keys, values, first_pos };
+            let window = shape.window.unwrap_or(usize::MAX);
+            let out = &out;
+            let attend =
+                Attend { shape, head_kv, q, out, queries, keys, values, first_pos, window };
             // SAFETY: `Parallel` runs each task number once; tasks have queries of their own, and
             // with them outputs that no other task writes or reads meanwhile.
             unsafe { self.attend(&attend) };
