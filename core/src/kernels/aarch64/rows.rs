@@ -7,7 +7,6 @@ use core::marker::PhantomData;
 use super::neon::widen;
 use crate::kernels::args::MatmulRows;
 use crate::kernels::rows::{At, Format, Kind, RowSimd, Span, TileRows, compiled_under, tiles};
-use crate::math::CANONICAL_NAN;
 
 /// How bytes are multiplied.
 pub(super) trait Bytes: Copy {
@@ -172,7 +171,6 @@ fn and_bytes(v: int8x16_t, mask: u8) -> int8x16_t {
 }
 
 impl<B: Bytes> RowSimd for Rows<B> {
-    const ROWS: usize = 4;
     const SIGNED_EXCESS: i32 = 0;
     type Vector = int8x16_t;
     /// One register for each row.
@@ -365,12 +363,6 @@ impl<B: Bytes> RowSimd for Rows<B> {
     }
 
     #[inline(always)]
-    fn splat(self, x: f32) -> float32x4_t {
-        // SAFETY: NEON is a feature of the target.
-        unsafe { vdupq_n_f32(x) }
-    }
-
-    #[inline(always)]
     fn floats_from(self, x: int32x4_t) -> float32x4_t {
         // SAFETY: NEON is a feature of the target.
         unsafe { vcvtq_f32_s32(x) }
@@ -383,45 +375,10 @@ impl<B: Bytes> RowSimd for Rows<B> {
     }
 
     #[inline(always)]
-    fn mul(self, a: float32x4_t, b: float32x4_t) -> float32x4_t {
-        // SAFETY: NEON is a feature of the target.
-        unsafe { vmulq_f32(a, b) }
-    }
-
-    #[inline(always)]
-    fn neg(self, a: float32x4_t) -> float32x4_t {
-        // SAFETY: NEON is a feature of the target.
-        unsafe { vnegq_f32(a) }
-    }
-
-    #[inline(always)]
-    fn fma(self, a: float32x4_t, b: float32x4_t, c: float32x4_t) -> float32x4_t {
-        // SAFETY: NEON is a feature of the target.
-        unsafe { vfmaq_f32(c, a, b) }
-    }
-
-    #[inline(always)]
-    fn canonical(self, a: float32x4_t) -> float32x4_t {
-        // SAFETY: NEON is a feature of the target.
-        unsafe { vbslq_f32(vceqq_f32(a, a), a, vdupq_n_f32(CANONICAL_NAN)) }
-    }
-
-    #[inline(always)]
-    unsafe fn load(self, ptr: *const f32) -> float32x4_t {
-        // SAFETY: four floats, by the caller's promise; NEON.
-        unsafe { vld1q_f32(ptr) }
-    }
-
-    #[inline(always)]
-    unsafe fn store(self, ptr: *mut f32, x: float32x4_t) {
-        // SAFETY: four floats, by the caller's promise; NEON.
-        unsafe { vst1q_f32(ptr, x) }
-    }
-
-    #[inline(always)]
     fn begin(self, pair: [i16; 2], wanted: [bool; 2], excess: i32) -> int32x4_t {
-        let of = |i: usize| if wanted[i] { i32::from(pair[i]) } else { 0 };
-        self.ints(-excess * (of(0) + of(1)))
+        let first = i32::from(wanted[0]) * i32::from(pair[0]);
+        let second = i32::from(wanted[1]) * i32::from(pair[1]);
+        self.ints(-excess * (first + second))
     }
 
     #[inline(always)]

@@ -15,11 +15,12 @@ pub(super) use formats::Format;
 pub(super) use simd::{At, Kind, RowSimd, compiled_under};
 pub(super) use tile::{Span, TileRows, tiles};
 
+use core::marker::PhantomData;
+
 use super::args::{ActGroup, MatmulRows};
 use super::generic::matmul;
 use super::scalar;
 use crate::quant::GgmlType;
-use core::marker::PhantomData;
 use formats::{
     Group, IQ4NL, IQ4XS, MXFP4, Q2K, Q3K, Q4_0, Q4_1, Q4K, Q5_0, Q5_1, Q5K, Q6K, Q8_0, Sink,
 };

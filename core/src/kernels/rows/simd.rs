@@ -3,6 +3,7 @@
 use super::formats::Format;
 use super::tile::{Span, TileRows};
 use crate::kernels::args::MatmulRows;
+use crate::kernels::lanes::Register;
 
 /// How a format's integers are multiplied: what kernels are compiled for once, whatever formats
 /// share it.
@@ -60,7 +61,7 @@ impl At {
 /// Float operations are IEEE ones, lane by lane.
 pub(in crate::kernels) trait RowSimd: Copy {
     /// Rows side by side.
-    const ROWS: usize;
+    const ROWS: usize = Self::Floats::WIDTH;
     /// What signed bytes are made larger by before they are multiplied.
     const SIGNED_EXCESS: i32;
     /// Four bytes of each row, row by row.
@@ -70,7 +71,7 @@ pub(in crate::kernels) trait RowSimd: Copy {
     /// An integer of 32 bits for each row.
     type Ints: Copy;
     /// A float for each row.
-    type Floats: Copy;
+    type Floats: Register;
     /// An unfinished integer sum for each row.
     type Partial: Copy;
 
@@ -117,22 +118,9 @@ pub(in crate::kernels) trait RowSimd: Copy {
     /// Byte `k` of each word, its sign extended.
     fn signed_byte(self, w: Self::Ints, k: u32) -> Self::Ints;
 
-    fn splat(self, x: f32) -> Self::Floats;
     fn floats_from(self, x: Self::Ints) -> Self::Floats;
     /// The half float in the lower 16 bits of each word; the upper ones do not matter.
     fn floats_from_half(self, x: Self::Ints) -> Self::Floats;
-    fn mul(self, a: Self::Floats, b: Self::Floats) -> Self::Floats;
-    fn neg(self, a: Self::Floats) -> Self::Floats;
-    fn fma(self, a: Self::Floats, b: Self::Floats, c: Self::Floats) -> Self::Floats;
-    /// Any NaN made the canonical one.
-    fn canonical(self, a: Self::Floats) -> Self::Floats;
-    /// # Safety
-    /// One float per row must be readable.
-    unsafe fn load(self, ptr: *const f32) -> Self::Floats;
-    /// # Safety
-    /// One float per row must be writable.
-    unsafe fn store(self, ptr: *mut f32, x: Self::Floats);
-
     /// What sums begin with: minus `excess` (what weights are too large by) times the sum of a
     /// group's activations. `pair` are the sums of the group's two runs; those not wanted are left
     /// out.
@@ -194,6 +182,50 @@ pub(in crate::kernels) trait RowSimd: Copy {
             }
         }
         sum
+    }
+
+    // Floats are the register's own.
+
+    #[inline(always)]
+    fn splat(self, x: f32) -> Self::Floats {
+        Register::splat(x)
+    }
+
+    #[inline(always)]
+    fn mul(self, a: Self::Floats, b: Self::Floats) -> Self::Floats {
+        Register::mul(a, b)
+    }
+
+    #[inline(always)]
+    fn neg(self, a: Self::Floats) -> Self::Floats {
+        Register::neg(a)
+    }
+
+    #[inline(always)]
+    fn fma(self, a: Self::Floats, b: Self::Floats, c: Self::Floats) -> Self::Floats {
+        Register::fma(a, b, c)
+    }
+
+    /// Any NaN made the canonical one.
+    #[inline(always)]
+    fn canonical(self, a: Self::Floats) -> Self::Floats {
+        Register::canonical(a)
+    }
+
+    /// # Safety
+    /// One float per row must be readable.
+    #[inline(always)]
+    unsafe fn load(self, ptr: *const f32) -> Self::Floats {
+        // SAFETY: passed on to the caller.
+        unsafe { Register::load(ptr) }
+    }
+
+    /// # Safety
+    /// One float per row must be writable.
+    #[inline(always)]
+    unsafe fn store(self, ptr: *mut f32, x: Self::Floats) {
+        // SAFETY: passed on to the caller.
+        unsafe { Register::store(x, ptr) }
     }
 
     // What follows is compiled with the set's features, one function for each type argument; the

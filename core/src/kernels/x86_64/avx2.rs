@@ -13,7 +13,6 @@ use crate::kernels::lanes::Registers;
 use crate::kernels::rows::{
     At, Format, Kind, RowSimd, Span, TileRows, compiled_under, matmul_rows, tiles,
 };
-use crate::math::CANONICAL_NAN;
 
 pub(super) struct Avx2;
 
@@ -81,7 +80,6 @@ unsafe fn two(at: At) -> __m256i {
 }
 
 impl RowSimd for Rows {
-    const ROWS: usize = 8;
     const SIGNED_EXCESS: i32 = 0;
     type Vector = __m256i;
     /// Transposed: register `j` has bytes `4j..4j + 4` of each row.
@@ -267,12 +265,6 @@ impl RowSimd for Rows {
     }
 
     #[inline(always)]
-    fn splat(self, x: f32) -> __m256 {
-        // SAFETY: `self` proves the features.
-        unsafe { _mm256_set1_ps(x) }
-    }
-
-    #[inline(always)]
     fn floats_from(self, x: __m256i) -> __m256 {
         // SAFETY: `self` proves the features.
         unsafe { _mm256_cvtepi32_ps(x) }
@@ -293,48 +285,8 @@ impl RowSimd for Rows {
     }
 
     #[inline(always)]
-    fn mul(self, a: __m256, b: __m256) -> __m256 {
-        // SAFETY: `self` proves the features.
-        unsafe { _mm256_mul_ps(a, b) }
-    }
-
-    #[inline(always)]
-    fn neg(self, a: __m256) -> __m256 {
-        // SAFETY: `self` proves the features.
-        unsafe { _mm256_xor_ps(a, _mm256_set1_ps(-0.0)) }
-    }
-
-    #[inline(always)]
-    fn fma(self, a: __m256, b: __m256, c: __m256) -> __m256 {
-        // SAFETY: `self` proves the features.
-        unsafe { _mm256_fmadd_ps(a, b, c) }
-    }
-
-    #[inline(always)]
-    fn canonical(self, a: __m256) -> __m256 {
-        // SAFETY: `self` proves the features.
-        unsafe {
-            let nan = _mm256_cmp_ps(a, a, _CMP_UNORD_Q);
-            _mm256_blendv_ps(a, _mm256_set1_ps(CANONICAL_NAN), nan)
-        }
-    }
-
-    #[inline(always)]
-    unsafe fn load(self, ptr: *const f32) -> __m256 {
-        // SAFETY: eight floats, by the caller's promise; features.
-        unsafe { _mm256_loadu_ps(ptr) }
-    }
-
-    #[inline(always)]
-    unsafe fn store(self, ptr: *mut f32, x: __m256) {
-        // SAFETY: eight floats, by the caller's promise; features.
-        unsafe { _mm256_storeu_ps(ptr, x) }
-    }
-
-    #[inline(always)]
     fn begin(self, pair: [i16; 2], wanted: [bool; 2], excess: i32) -> __m256i {
-        let factor = |wanted: bool| if wanted { 0xFFFF } else { 0 };
-        let mask = factor(wanted[0]) | factor(wanted[1]) << 16;
+        let mask = (i32::from(wanted[0]) * 0xFFFF) | ((i32::from(wanted[1]) * 0xFFFF) << 16);
         let both = i32::from(pair[0]) & 0xFFFF | i32::from(pair[1]) << 16;
         let minus = -excess & 0xFFFF;
         let factors = (minus | minus << 16) & mask;

@@ -13,7 +13,6 @@ use crate::kernels::lanes::Registers;
 use crate::kernels::rows::{
     At, Format, Kind, RowSimd, Span, TileRows, compiled_under, matmul_rows, tiles,
 };
-use crate::math::CANONICAL_NAN;
 
 pub(super) struct Avx512;
 
@@ -101,7 +100,6 @@ unsafe fn four(at: At) -> __m512i {
 const FLIP: i8 = -128;
 
 impl RowSimd for Rows {
-    const ROWS: usize = 16;
     const SIGNED_EXCESS: i32 = 128;
     type Vector = __m512i;
     /// Transposed: register `j` has bytes `4j..4j + 4` of each row.
@@ -279,12 +277,6 @@ impl RowSimd for Rows {
     }
 
     #[inline(always)]
-    fn splat(self, x: f32) -> __m512 {
-        // SAFETY: `self` proves the features.
-        unsafe { _mm512_set1_ps(x) }
-    }
-
-    #[inline(always)]
     fn floats_from(self, x: __m512i) -> __m512 {
         // SAFETY: `self` proves the features.
         unsafe { _mm512_cvtepi32_ps(x) }
@@ -297,48 +289,8 @@ impl RowSimd for Rows {
     }
 
     #[inline(always)]
-    fn mul(self, a: __m512, b: __m512) -> __m512 {
-        // SAFETY: `self` proves the features.
-        unsafe { _mm512_mul_ps(a, b) }
-    }
-
-    #[inline(always)]
-    fn neg(self, a: __m512) -> __m512 {
-        // SAFETY: `self` proves the features.
-        unsafe { _mm512_xor_ps(a, _mm512_set1_ps(-0.0)) }
-    }
-
-    #[inline(always)]
-    fn fma(self, a: __m512, b: __m512, c: __m512) -> __m512 {
-        // SAFETY: `self` proves the features.
-        unsafe { _mm512_fmadd_ps(a, b, c) }
-    }
-
-    #[inline(always)]
-    fn canonical(self, a: __m512) -> __m512 {
-        // SAFETY: `self` proves the features.
-        unsafe {
-            let nan = _mm512_cmp_ps_mask(a, a, _CMP_UNORD_Q);
-            _mm512_mask_blend_ps(nan, a, _mm512_set1_ps(CANONICAL_NAN))
-        }
-    }
-
-    #[inline(always)]
-    unsafe fn load(self, ptr: *const f32) -> __m512 {
-        // SAFETY: sixteen floats, by the caller's promise; features.
-        unsafe { _mm512_loadu_ps(ptr) }
-    }
-
-    #[inline(always)]
-    unsafe fn store(self, ptr: *mut f32, x: __m512) {
-        // SAFETY: sixteen floats, by the caller's promise; features.
-        unsafe { _mm512_storeu_ps(ptr, x) }
-    }
-
-    #[inline(always)]
     fn begin(self, pair: [i16; 2], wanted: [bool; 2], excess: i32) -> __m512i {
-        let factor = |wanted: bool| if wanted { 0xFFFF } else { 0 };
-        let mask = factor(wanted[0]) | factor(wanted[1]) << 16;
+        let mask = (i32::from(wanted[0]) * 0xFFFF) | ((i32::from(wanted[1]) * 0xFFFF) << 16);
         let both = i32::from(pair[0]) & 0xFFFF | i32::from(pair[1]) << 16;
         let minus = -excess & 0xFFFF;
         let factors = (minus | minus << 16) & mask;
