@@ -18,6 +18,7 @@ pub(crate) fn asan(cx: &Context) -> Result<Ran> {
     // which takes its flags from a variable of its own; they run the same code as the tests.
     // Agreement runs the same code as the command's tests on the real models, only far longer.
     cx.not_run("under AddressSanitizer: agreement with llama.cpp, which would take too long");
+    cx.not_run("under AddressSanitizer: how much memory a run takes, as it takes far more itself");
     Cmd::cargo()
         .args(["+nightly", "test", "--workspace", "--exclude", "xtask"])
         .args(["--lib", "--bins", "--tests", "--no-fail-fast"])
@@ -28,6 +29,7 @@ pub(crate) fn asan(cx: &Context) -> Result<Ran> {
         .env("ASAN_OPTIONS", "detect_stack_use_after_return=1:strict_string_checks=1")
         .env("CARGO_TARGET_DIR", cx.target_dir().join("asan"))
         .args(["--", "--skip", "agrees_with_llama_cpp"])
+        .args(["--skip", "weights_are_the_files_own_pages", "--skip", "cache_and_little_more"])
         .dir(cx.root())
         .run()?;
     Ok(Ran::Yes)
