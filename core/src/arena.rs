@@ -89,6 +89,9 @@ impl<'b> Arena<'b> {
     /// # Errors
     /// [`ArenaError`] if the memory left is too small; nothing is taken then.
     pub fn take_unzeroed<T: Plain>(&mut self, n: usize) -> Result<&'b mut [T], ArenaError> {
+        if n == 0 {
+            return Ok(&mut []);
+        }
         let bytes = self.cut::<T>(n)?;
         // SAFETY: `cut` returns at least `n * size_of::<T>()` initialized bytes at a multiple of
         // ALIGN, borrowed for 'b and given to nobody else; T is Plain, so any bytes are values.

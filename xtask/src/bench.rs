@@ -5,10 +5,12 @@
 //! beside one of the same minute: the programs run in turns, the machine's limits are measured in
 //! every turn, and what is compared are medians over the turns.
 
+mod latency;
 mod load;
 mod probe;
 mod program;
 pub(crate) mod record;
+mod scaling;
 
 use crate::cmd::Cmd;
 use crate::context::Context;
@@ -29,6 +31,12 @@ pub(crate) struct Options {
     /// The llama-bench to compare with
     #[arg(long, value_name = "PATH")]
     peer: Option<PathBuf>,
+    /// Also measure the time to the first token, beside this llama-completion
+    #[arg(long, value_name = "PATH")]
+    latency: Option<PathBuf>,
+    /// Measure Bantam alone, on one thread and on more
+    #[arg(long, conflicts_with_all = ["peer", "latency"])]
+    scaling: bool,
     /// What the peer is called in tables and records
     #[arg(long, value_name = "NAME", default_value = "llama.cpp")]
     peer_name: String,
@@ -100,10 +108,11 @@ struct Row {
 /// # Errors
 /// When a program fails, or Bantam's logits differ from round to round.
 pub(crate) fn run(cx: &Context, options: &Options) -> Result<()> {
-    if options.prompt == 0 && options.generate == 0 {
+    let speeds = options.prompt > 0 || options.generate > 0;
+    if !speeds && options.latency.is_none() {
         bail!("nothing to measure; give --prompt or --generate a number over 0");
     }
-    for path in options.models.iter().chain(&options.peer) {
+    for path in options.models.iter().chain(&options.peer).chain(&options.latency) {
         ensure!(path.is_file(), "there is no file {}", path.display());
     }
     let threads = match options.threads {
@@ -118,29 +127,54 @@ pub(crate) fn run(cx: &Context, options: &Options) -> Result<()> {
     };
     Cmd::cargo().args(["build", "--release", "--package", "bantam"]).dir(cx.root()).run()?;
     let bantam = cx.target_dir().join("release/bantam");
-    if options.peer.is_none() {
+    if options.scaling {
+        return scaling::run(cx, options, &bantam, &settings);
+    }
+    if options.peer.is_none() && speeds {
         cx.not_run("the comparison: give --peer PATH/TO/llama-bench");
     }
     let commit = record::commit(cx);
     let memory = Memory::new();
-    let mut sittings = Vec::new();
+    let (mut sittings, mut latencies) = (Vec::new(), Vec::new());
     for (i, model) in options.models.iter().enumerate() {
         eprintln!("{}/{}: {}", i + 1, options.models.len(), model.display());
-        let sitting = sit(&bantam, model, &settings, options, &memory, &commit)?;
-        if !options.json {
-            print(&sitting);
-        }
-        if !options.no_record {
+        if speeds {
+            let sitting = sit(&bantam, model, &settings, options, &memory, &commit)?;
+            if !options.json {
+                print(&sitting);
+            }
             // At once, so that what has been measured is kept if a later model fails.
-            let path = record::append(cx, &sitting.target, &sitting.records())?;
-            eprintln!("recorded in {}", path.display());
+            keep(cx, options, &sitting.target, &sitting.records())?;
+            sittings.push(sitting);
         }
-        sittings.push(sitting);
+        if let Some(peer) = &options.latency {
+            let latency = latency::measure(&bantam, peer, model, &settings, options, &commit)?;
+            if !options.json {
+                latency.print();
+            }
+            keep(cx, options, &latency.target, &latency.records())?;
+            latencies.push(latency);
+        }
     }
     if options.json {
-        println!("{}", serde_json::to_string_pretty(&sittings)?);
+        let all = serde_json::json!({ "speeds": sittings, "latencies": latencies });
+        println!("{}", serde_json::to_string_pretty(&all)?);
     }
     Ok(())
+}
+
+/// Appends to the record, unless none is wanted.
+fn keep(cx: &Context, options: &Options, target: &str, rows: &[record::Row]) -> Result<()> {
+    if !options.no_record {
+        let path = record::append(cx, target, rows)?;
+        eprintln!("recorded in {}", path.display());
+    }
+    Ok(())
+}
+
+/// The file's name, for tables and records.
+fn name_of(model: &Path) -> String {
+    model.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
 /// All rounds with one model.
@@ -224,7 +258,7 @@ fn sit(
         }
     }
     Ok(Sitting {
-        model: model.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+        model: name_of(model),
         model_bytes: report.model_bytes,
         threads: settings.threads,
         kernels: report.kernels().to_owned(),
@@ -319,6 +353,16 @@ impl Sitting {
     }
 }
 
+/// Says so if others used much of the machine while something was measured.
+fn warn_of_others(used_by_others: Option<f64>) {
+    if let Some(others) = used_by_others.filter(|&others| others > BUSY) {
+        println!(
+            "warning: others used {:.0} % of the CPUs meanwhile; these figures say little",
+            others * 100.0
+        );
+    }
+}
+
 /// From which share on others' use of the machine is worth a warning.
 const BUSY: f64 = 0.05;
 
@@ -332,12 +376,7 @@ fn print(sitting: &Sitting) {
         _ => print!("int8 peak not run: no probe for this CPU"),
     }
     println!(", reads {:.1} GB/s; bantam {commit}", sitting.read_bandwidth_gb);
-    if let Some(others) = sitting.used_by_others.filter(|&others| others > BUSY) {
-        println!(
-            "warning: others used {:.0} % of the CPUs meanwhile; these figures say little",
-            others * 100.0
-        );
-    }
+    warn_of_others(sitting.used_by_others);
     println!(
         "{:8}  {:12}  {:>9}  {:>19}  {:>6}  {:>14}",
         "test", "program", "tokens/s", "min … max", "ratio", "of the limit"

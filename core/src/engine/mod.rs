@@ -142,16 +142,18 @@ impl<'m, 'b> Engine<'m, 'b> {
         let cache = KvCache::new(s.cache, &mut arena)?;
         let tokens = arena.take(s.tokens)?;
         let local_angles = if s.bases == 1 { 0 } else { s.angles };
+        // Every batch writes what it reads, so that a short prompt costs no more of a batch's
+        // memory than it fills. Logits can be asked for before there are any.
         let buffers = Buffers {
-            cos: arena.take(s.angles)?,
-            sin: arena.take(s.angles)?,
-            cos_local: arena.take(local_angles)?,
-            sin_local: arena.take(local_angles)?,
-            x: arena.take(s.stream)?,
-            y: arena.take(s.stream)?,
-            wide: arena.take(s.wide)?,
+            cos: arena.take_unzeroed(s.angles)?,
+            sin: arena.take_unzeroed(s.angles)?,
+            cos_local: arena.take_unzeroed(local_angles)?,
+            sin_local: arena.take_unzeroed(local_angles)?,
+            x: arena.take_unzeroed(s.stream)?,
+            y: arena.take_unzeroed(s.stream)?,
+            wide: arena.take_unzeroed(s.wide)?,
             acts: ActsBuffer {
-                qs: arena.take(s.acts)?,
+                qs: arena.take_unzeroed(s.acts)?,
                 groups: arena.take_with(s.acts / ActGroup::LEN, |_| ActGroup::default())?,
             },
             logits: arena.take(s.logits)?,
