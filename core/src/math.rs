@@ -7,6 +7,9 @@
 
 use core::ops::{Add, Div, Mul, Neg, Sub};
 
+#[cfg(bantam_arm_fpv4)]
+mod fpv4;
+
 /// The NaN that kernels write in place of any NaN.
 pub const CANONICAL_NAN: f32 = f32::from_bits(0x7FC0_0000);
 
@@ -21,7 +24,9 @@ pub fn canonical(x: f32) -> f32 {
 pub fn fma(a: f32, b: f32, c: f32) -> f32 {
     #[cfg(feature = "std")]
     return a.mul_add(b, c);
-    #[cfg(not(feature = "std"))]
+    #[cfg(all(not(feature = "std"), bantam_arm_fpv4))]
+    return fpv4::fma(a, b, c);
+    #[cfg(not(any(feature = "std", bantam_arm_fpv4)))]
     return fma_exact(a, b, c);
 }
 
@@ -30,7 +35,7 @@ pub fn fma(a: f32, b: f32, c: f32) -> f32 {
 /// The product of two f32 is exact in f64. The sum is rounded to odd at 53 bits, after which the
 /// rounding to 24 bits equals a single one (Boldo and Melquiond, "Emulation of a FMA and
 /// correctly rounded sums", IEEE Trans. Computers 2008).
-#[cfg_attr(feature = "std", allow(dead_code))]
+#[cfg_attr(any(feature = "std", bantam_arm_fpv4), allow(dead_code))]
 pub(crate) fn fma_exact(a: f32, b: f32, c: f32) -> f32 {
     let (product, c) = (f64::from(a) * f64::from(b), f64::from(c));
     let sum = product + c;
@@ -49,12 +54,14 @@ pub(crate) fn fma_exact(a: f32, b: f32, c: f32) -> f32 {
 pub fn sqrt(x: f32) -> f32 {
     #[cfg(feature = "std")]
     return x.sqrt();
-    #[cfg(not(feature = "std"))]
+    #[cfg(all(not(feature = "std"), bantam_arm_fpv4))]
+    return fpv4::sqrt(x);
+    #[cfg(not(any(feature = "std", bantam_arm_fpv4)))]
     return sqrt_exact(x);
 }
 
 /// `√x`, correctly rounded, one result bit at a time.
-#[cfg_attr(feature = "std", allow(dead_code))]
+#[cfg_attr(any(feature = "std", bantam_arm_fpv4), allow(dead_code))]
 pub(crate) fn sqrt_exact(x: f32) -> f32 {
     if x.is_nan() || x < 0.0 {
         return CANONICAL_NAN;

@@ -5,9 +5,9 @@
 //! loading, and all else that is done once, drops out.
 
 use crate::bench::record::{self, Row};
-use crate::cmd::{Cmd, on_path};
+use crate::cmd::Cmd;
 use crate::context::Context;
-use crate::targets::{AARCH64_LINUX, EmulatedArm};
+use crate::targets::{Arch, EmulatedArm};
 use anyhow::{Context as _, Result, bail, ensure};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Deserialize;
@@ -31,6 +31,9 @@ pub(crate) struct Options {
     #[arg(short, long, value_name = "N", default_value_t = 128,
         value_parser = clap::value_parser!(u32).range(1..=4096))]
     batch: u32,
+    /// Count matrix products alone, for each multiplication and addition of a few formats
+    #[arg(long, conflicts_with = "models")]
+    products: bool,
     /// Keep no record
     #[arg(long)]
     no_record: bool,
@@ -83,23 +86,28 @@ pub(crate) fn run(cx: &Context, options: &Options) -> Result<()> {
         fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
     let peer: Peer = toml::from_str(&text).with_context(|| format!("in {}", path.display()))?;
     let models = models(cx, options, &peer);
-    let Some(arm) = EmulatedArm::find(cx, "counting instructions") else { return Ok(()) };
-    if !on_path("qemu-aarch64") {
-        cx.not_run("counting instructions: qemu-aarch64-static loads no plugins; get qemu-aarch64");
+    let arch = Arch::of(&options.cpu);
+    let Some(arm) = EmulatedArm::find(cx, arch, "counting instructions") else { return Ok(()) };
+    if arch.qemu().is_some_and(|qemu| qemu.ends_with("-static")) {
+        cx.not_run("counting instructions: QEMU's -static programs load no plugins; get qemu-user");
         return Ok(());
     }
+    let example = if options.products { "multiply" } else { "identity" };
     let build = ["build", "--package", "xtask", "--example", "qemu_count"];
     Cmd::cargo().args(build).dir(cx.root()).run()?;
     arm.cargo(cx, "build")
-        .args(["--release", "--features", "bantam-core/std", "--example", "identity"])
+        .args(["--release", "--features", "bantam-core/std", "--example", example])
         .run()?;
     let counter = Counter {
         plugin: cx.target_dir().join("debug/examples/libqemu_count.so"),
         out: cx.target_dir().join("qemu_count"),
-        program: arm.release_dir(cx).join("examples/identity"),
+        program: arm.release_dir(cx).join("examples").join(example),
         arm,
         options,
     };
+    if options.products {
+        return products(&counter);
+    }
     let (commit, compiler) = (record::commit(cx), counter.arm.compiler()?);
     for model in &models {
         let mut cost = counter.cost(model)?;
@@ -109,7 +117,7 @@ pub(crate) fn run(cx: &Context, options: &Options) -> Result<()> {
         print(&cost, options, &peer.version);
         if !options.no_record {
             let rows = rows(&cost, options, [&commit, &compiler, &peer.version]);
-            let path = record::append(cx, AARCH64_LINUX, &rows)?;
+            let path = record::append(cx, arch.target, &rows)?;
             eprintln!("recorded in {}", path.display());
         }
     }
@@ -182,17 +190,26 @@ impl Counter<'_> {
 
     /// Instructions of a whole run, and the kernel set that it took.
     fn count(&self, model: &Path, prompt: u32, decode: u32) -> Result<(u64, String)> {
-        let Options { cpu, kernels, batch, .. } = self.options;
-        let out_file = self.out.with_extension(format!("{prompt}-{decode}"));
+        let Options { kernels, batch, .. } = self.options;
+        let args =
+            [format!("{kernels}/1/{batch}"), format!("{}:{prompt}:{decode}:f16", model.display())];
+        let (count, stdout) = self.run(&format!("{prompt}-{decode}"), &args)?;
+        let kernels = stdout.split('\t').nth(1).unwrap_or_default().to_owned();
+        Ok((count, kernels))
+    }
+
+    /// Instructions of one run of the program, and what it printed.
+    fn run(&self, name: &str, args: &[String]) -> Result<(u64, String)> {
+        let out_file = self.out.with_extension(name);
         let _ = fs::remove_file(&out_file);
-        let [qemu, rest @ ..] = self.arm.emulator(cpu);
+        let words = self.arm.emulator(&self.options.cpu);
+        let (qemu, rest) = words.split_first().context("no emulator")?;
         let cmd = Cmd::new(qemu)
             .args(rest)
             .arg("-plugin")
             .arg(format!("{},out={}", self.plugin.display(), out_file.display()))
             .arg(&self.program)
-            .arg(format!("{kernels}/1/{batch}"))
-            .arg(format!("{}:{prompt}:{decode}:f16", model.display()));
+            .args(args);
         let out = cmd.capture()?;
         if !out.ok {
             bail!("{}: {}", cmd.line(), out.stderr.trim_end());
@@ -202,9 +219,33 @@ impl Counter<'_> {
             .and_then(|text| text.trim().parse().ok())
             .with_context(|| format!("the plugin has counted nothing: {}", cmd.line()))?;
         let _ = fs::remove_file(&out_file);
-        let kernels = out.stdout.split('\t').nth(1).unwrap_or_default().to_owned();
-        Ok((count, kernels))
+        Ok((count, out.stdout))
     }
+}
+
+/// Formats and shapes, rows by columns, whose products are counted.
+const FORMATS: [&str; 6] = ["Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q4_K", "Q6_K"];
+const SHAPES: [[u32; 2]; 2] = [[256, 256], [256, 1024]];
+
+/// Prints what a multiplication and addition costs in matrices times one token.
+fn products(counter: &Counter<'_>) -> Result<()> {
+    let Options { cpu, kernels, .. } = counter.options;
+    for (i, format) in FORMATS.into_iter().enumerate() {
+        for [rows, cols] in SHAPES {
+            let run = |times: u32| {
+                let args = [kernels.clone(), format.to_owned()];
+                let numbers = [rows, cols, times].map(|n| n.to_string());
+                counter.run("products", &[&args[..], &numbers[..]].concat())
+            };
+            let ((less, _), (more, set)) = (run(1)?, run(3)?);
+            if i == 0 && [rows, cols] == SHAPES[0] {
+                println!("\n{cpu}, {}, one token: instructions per product", set.trim_end());
+            }
+            let cost = per_token(less, more, 2 * rows * cols)?;
+            println!("{format:5} {:>11}  {cost:>5.2}", format!("{rows} x {cols}"));
+        }
+    }
+    Ok(())
 }
 
 /// Instructions for one of the `tokens` by which two runs differ.
@@ -303,6 +344,7 @@ mod tests {
             cpu: "cortex-a76".into(),
             kernels: "best".into(),
             batch: 128,
+            products: false,
             no_record: true,
         };
         let rows = rows(&cost, &options, ["c", "r", "v"]);

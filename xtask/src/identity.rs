@@ -7,7 +7,7 @@
 use crate::cmd::Cmd;
 use crate::context::{Context, Ran};
 use crate::models;
-use crate::targets::EmulatedArm;
+use crate::targets::{AARCH64, ARMV7, EmulatedArm};
 use anyhow::{Context as _, Result, bail, ensure};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use std::collections::{BTreeMap, BTreeSet};
@@ -15,6 +15,7 @@ use std::ffi::OsStr;
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::{Path, PathBuf};
+use std::thread::ScopedJoinHandle;
 
 /// Options of `cargo xtask identity`.
 #[derive(clap::Args)]
@@ -33,9 +34,6 @@ impl Options {
         Options { reduced: true, bless: false }
     }
 }
-
-/// Emulated CPUs: without the dot product, with it, and with everything that QEMU knows.
-const CPUS: [&str; 3] = ["cortex-a72", "cortex-a76", "max"];
 
 /// Tokens of the prompt, tokens decoded after it, and form of the cache. A tiny model's prompt
 /// passes two of the anchors at which attention begins a chunk.
@@ -119,18 +117,20 @@ pub(crate) fn run(cx: &Context, options: &Options) -> Result<Ran> {
         here("square", &runs(&real, &[MEDIUM, SHORT, SHORT_Q8]))?;
     }
 
-    if let Some(arm) = EmulatedArm::find(cx, "the same hashes on aarch64") {
+    for arch in [&AARCH64, &ARMV7] {
+        let Some(arm) = EmulatedArm::find(cx, arch, "the same hashes") else { continue };
         arm.cargo(cx, "build")
             .args(["--release", "--features", "bantam-core/std", "--example", "identity"])
             .run()?;
         let program = arm.release_dir(cx).join("examples/identity");
         // Each emulator is busy on one CPU most of the time, so they run side by side.
-        let results = std::thread::scope(|scope| {
-            let threads = CPUS.map(|cpu| {
-                let (words, bars) = (arm.emulator(cpu).map(OsStr::new), &bars);
-                let words = [&words[..], &[program.as_os_str()]].concat();
+        let results: Vec<_> = std::thread::scope(|scope| {
+            let spawn = |&cpu: &&'static str| {
+                let (words, bars, program) = (arm.emulator(cpu), &bars, &program);
                 let (tiny, real, runs) = (&tiny, &real, &runs);
                 scope.spawn(move || {
+                    let mut words: Vec<&OsStr> = words.iter().map(OsStr::new).collect();
+                    words.push(program.as_os_str());
                     let mut outcomes = execute(bars, &words, cpu, "square", &runs(tiny, &[TINY]))?;
                     let mut each = runs(tiny, &[TINY_Q8]);
                     if !options.reduced {
@@ -139,8 +139,12 @@ pub(crate) fn run(cx: &Context, options: &Options) -> Result<Ran> {
                     outcomes.extend(execute(bars, &words, cpu, "each", &each)?);
                     anyhow::Ok(outcomes)
                 })
-            });
-            threads.map(|thread| thread.join().unwrap_or_else(|e| std::panic::resume_unwind(e)))
+            };
+            let threads: Vec<_> = arch.cpus.iter().map(spawn).collect();
+            let join = |thread: ScopedJoinHandle<'_, _>| {
+                thread.join().unwrap_or_else(|e| std::panic::resume_unwind(e))
+            };
+            threads.into_iter().map(join).collect()
         });
         for result in results {
             outcomes.extend(result?);

@@ -54,6 +54,7 @@ const LAYERS: &[(&str, &[&str])] = &[
 const UNSAFE_ALLOWED: &[&str] = &[
     "core/src/quant/block.rs",
     "core/src/kernels/",
+    "core/src/math/fpv4.rs",
     "core/src/arena.rs",
     "core/src/par.rs",
     "host/src/model_file.rs",

@@ -3,7 +3,7 @@
 use crate::ci;
 use crate::cmd::{Cmd, has_nightly, on_path};
 use crate::context::Context;
-use crate::targets::{AARCH64_LINUX, Compiler, TARGETS};
+use crate::targets::{AARCH64, AARCH64_LINUX, ARMV7, ARMV7_LINUX, Compiler, TARGETS};
 use anyhow::Result;
 use std::path::Path;
 
@@ -106,6 +106,7 @@ fn tools() -> Vec<Tool> {
             AARCH64_LINUX => {
                 (&["cross", "qemu", "identity"], &["rustc-web", "libstd-rust-web-dev:arm64"])
             }
+            ARMV7_LINUX => (&["cross", "qemu", "identity"], &["rustc-web", "rust-web-src"]),
             _ => (&["cross"], &["rustc-web", "rust-web-src", "lld"]),
         };
         tools.push(Tool::new(
@@ -125,9 +126,15 @@ fn tools() -> Vec<Tool> {
     }
     tools.extend([
         Tool::new(
-            "qemu-aarch64",
+            "a linker for 32-bit Arm",
             &["qemu", "identity"],
-            || on_path("qemu-aarch64") || on_path("qemu-aarch64-static"),
+            || on_path(&ARMV7.linker()),
+            [Way::Debian(&["gcc-arm-linux-gnueabihf", "libc6-dev-armhf-cross"])],
+        ),
+        Tool::new(
+            "qemu-aarch64 and qemu-arm",
+            &["qemu", "identity"],
+            || AARCH64.qemu().is_some() && ARMV7.qemu().is_some(),
             [Way::Debian(&["qemu-user"])],
         ),
         Tool::new("valgrind", &["valgrind"], || on_path("valgrind"), [Way::Debian(&["valgrind"])]),

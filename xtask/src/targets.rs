@@ -9,14 +9,82 @@ use std::path::{Path, PathBuf};
 /// Targets that core must build for without features.
 pub(crate) const TARGETS: &[&str] = &[
     "thumbv7em-none-eabihf",
+    "thumbv7em-none-eabi",
+    "thumbv8m.main-none-eabihf",
+    "thumbv7m-none-eabi",
     "thumbv6m-none-eabi",
     "riscv32imac-unknown-none-elf",
     "aarch64-unknown-none",
     AARCH64_LINUX,
+    ARMV7_LINUX,
 ];
 
-/// The target whose tests run under QEMU.
 pub(crate) const AARCH64_LINUX: &str = "aarch64-unknown-linux-gnu";
+pub(crate) const ARMV7_LINUX: &str = "armv7-unknown-linux-gnueabihf";
+
+/// An architecture whose programs run under QEMU here.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Arch {
+    pub(crate) target: &'static str,
+    /// What rustup's and Debian's compilers are told of its CPUs.
+    rustflags: &'static str,
+    /// Debian's name of its C compiler, which links, and of the folder where its C library is.
+    triple: &'static str,
+    qemu: &'static str,
+    /// CPUs to emulate, for QEMU.
+    pub(crate) cpus: &'static [&'static str],
+}
+
+pub(crate) const AARCH64: Arch = Arch {
+    target: AARCH64_LINUX,
+    rustflags: "",
+    triple: "aarch64-linux-gnu",
+    qemu: "qemu-aarch64",
+    // Without the dot product, with it, and with everything that QEMU knows.
+    cpus: &["cortex-a72", "cortex-a76", "max"],
+};
+
+/// A CPU with the FPU instructions of a Cortex-M4 or M7 stands in for these: the second flag has
+/// the code for them compiled.
+pub(crate) const ARMV7: Arch = Arch {
+    target: ARMV7_LINUX,
+    rustflags: "-Ctarget-cpu=cortex-a7 --cfg=bantam_arm_fpv4",
+    triple: "arm-linux-gnueabihf",
+    qemu: "qemu-arm",
+    cpus: &["cortex-a7"],
+};
+
+impl Arch {
+    /// The architecture of a CPU: 64 bits if nothing else is known.
+    pub(crate) fn of(cpu: &str) -> &'static Self {
+        if ARMV7.cpus.contains(&cpu) { &ARMV7 } else { &AARCH64 }
+    }
+
+    /// The one of this target.
+    fn of_target(target: &str) -> Option<&'static Self> {
+        [&AARCH64, &ARMV7].into_iter().find(|arch| arch.target == target)
+    }
+
+    /// The C compiler that links its programs.
+    pub(crate) fn linker(&self) -> String {
+        format!("{}-gcc", self.triple)
+    }
+
+    /// QEMU's program for it that is here.
+    pub(crate) fn qemu(&self) -> Option<String> {
+        [self.qemu.to_owned(), format!("{}-static", self.qemu)].into_iter().find(|n| on_path(n))
+    }
+
+    /// The environment variable that has cargo do `what` for its target.
+    fn variable(&self, what: &str) -> String {
+        format!("CARGO_TARGET_{}_{what}", self.target.to_uppercase().replace('-', "_"))
+    }
+
+    /// Whether this machine is of it.
+    fn is_here(&self) -> bool {
+        self.target.starts_with(std::env::consts::ARCH)
+    }
+}
 
 /// Debian's compiler, from the package `rustc-web`.
 const DEBIAN_RUSTC: &str = "/usr/bin/rustc";
@@ -28,8 +96,9 @@ pub(crate) enum Compiler {
     Default,
     /// Debian's, with the target's standard library as a package.
     Debian,
-    /// Debian's, building `core` from the package `rust-web-src`.
-    DebianBuildCore,
+    /// Debian's, building the target's standard library, or `core` of it, from the package
+    /// `rust-web-src`.
+    DebianBuildStd,
 }
 
 impl Compiler {
@@ -44,8 +113,10 @@ impl Compiler {
             None
         } else if has_library(DEBIAN_RUSTC, target) {
             Some(Compiler::Debian)
-        } else if target.contains("-none") && debian_sources().is_some_and(|dir| dir.is_dir()) {
-            Some(Compiler::DebianBuildCore)
+        } else if (target.contains("-none") || target == ARMV7_LINUX)
+            && debian_sources().is_some_and(|dir| dir.is_dir())
+        {
+            Some(Compiler::DebianBuildStd)
         } else {
             None
         }
@@ -56,7 +127,7 @@ impl Compiler {
         match self {
             Compiler::Default => "the default toolchain's own library",
             Compiler::Debian => "Debian's rustc and its library for the target",
-            Compiler::DebianBuildCore => "Debian's rustc, building core from rust-web-src",
+            Compiler::DebianBuildStd => "Debian's rustc, building the library from rust-web-src",
         }
     }
 
@@ -64,7 +135,7 @@ impl Compiler {
     fn target_dir(self, cx: &Context) -> PathBuf {
         match self {
             Compiler::Default => cx.target_dir(),
-            Compiler::Debian | Compiler::DebianBuildCore => cx.target_dir().join("debian"),
+            Compiler::Debian | Compiler::DebianBuildStd => cx.target_dir().join("debian"),
         }
     }
 
@@ -78,11 +149,15 @@ impl Compiler {
             // Another compiler's output would push out the default one's, and be pushed out.
             cmd = cmd.env("RUSTC", DEBIAN_RUSTC).env("CARGO_TARGET_DIR", self.target_dir(cx));
         }
-        if self == Compiler::DebianBuildCore {
-            cmd = cmd.env("RUSTC_BOOTSTRAP", "1").arg("-Zbuild-std=core");
+        if self == Compiler::DebianBuildStd {
+            let parts = if target.contains("-none") { "core" } else { "std,panic_unwind,test" };
+            cmd = cmd.env("RUSTC_BOOTSTRAP", "1").arg(format!("-Zbuild-std={parts}"));
         }
-        if target == AARCH64_LINUX && !cfg!(target_arch = "aarch64") {
-            cmd = cmd.env("CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER", "aarch64-linux-gnu-gcc");
+        if let Some(arch) = Arch::of_target(target).filter(|arch| !arch.is_here()) {
+            cmd = cmd.env(arch.variable("LINKER"), arch.linker());
+            if !arch.rustflags.is_empty() {
+                cmd = cmd.env(arch.variable("RUSTFLAGS"), arch.rustflags);
+            }
         }
         cmd
     }
@@ -127,37 +202,32 @@ pub(crate) fn cross(cx: &Context) -> Result<Ran> {
     Ok(ran)
 }
 
-/// What it takes to build core for aarch64 Linux and to run it here.
+/// What it takes to build core for Linux on some Arm CPU and to run it here.
 pub(crate) struct EmulatedArm {
+    arch: &'static Arch,
     compiler: Compiler,
-    qemu: &'static str,
+    qemu: String,
 }
 
 impl EmulatedArm {
     /// Finds a compiler, a linker and QEMU; if one is missing, says that `what` was not run.
-    pub(crate) fn find(cx: &Context, what: &str) -> Option<Self> {
-        let qemu = ["qemu-aarch64", "qemu-aarch64-static"].into_iter().find(|name| on_path(name));
-        let (compiler, qemu) = match (Compiler::find(AARCH64_LINUX), qemu) {
-            (Some(compiler), Some(qemu)) if on_path("aarch64-linux-gnu-gcc") => (compiler, qemu),
-            (None, _) => {
-                cx.not_run(format!("{what}: no compiler for {AARCH64_LINUX}; `cargo xtask setup`"));
-                return None;
+    pub(crate) fn find(cx: &Context, arch: &'static Arch, what: &str) -> Option<Self> {
+        let target = arch.target;
+        let missing = match (Compiler::find(target), arch.qemu()) {
+            (Some(compiler), Some(qemu)) if arch.is_here() || on_path(&arch.linker()) => {
+                return Some(EmulatedArm { arch, compiler, qemu });
             }
-            (_, None) => {
-                cx.not_run(format!("{what}: qemu-aarch64 is missing; `cargo xtask setup`"));
-                return None;
-            }
-            _ => {
-                cx.not_run(format!("{what}: aarch64-linux-gnu-gcc, which links it, is missing"));
-                return None;
-            }
+            (None, _) => format!("there is no compiler for {target}"),
+            (_, None) => format!("{} is missing", arch.qemu),
+            _ => format!("{}, which links it, is missing", arch.linker()),
         };
-        Some(EmulatedArm { compiler, qemu })
+        cx.not_run(format!("{what} on {target}: {missing}; `cargo xtask setup`"));
+        None
     }
 
     /// `cargo SUBCOMMAND` on core for the emulated CPU.
     pub(crate) fn cargo(&self, cx: &Context, subcommand: &str) -> Cmd {
-        self.compiler.cargo(cx, subcommand, AARCH64_LINUX)
+        self.compiler.cargo(cx, subcommand, self.arch.target)
     }
 
     /// What the compiler calls itself.
@@ -168,55 +238,70 @@ impl EmulatedArm {
 
     /// Where that cargo puts what it builds with `--release`.
     pub(crate) fn release_dir(&self, cx: &Context) -> PathBuf {
-        self.compiler.target_dir(cx).join(AARCH64_LINUX).join("release")
+        self.compiler.target_dir(cx).join(self.arch.target).join("release")
     }
 
     /// The words that run a program on an emulated CPU of this name.
-    pub(crate) fn emulator<'a>(&self, cpu: &'a str) -> [&'a str; 7] {
-        // Where Debian's own arm64 libc is installed too, the loader from -L would take that
-        // library, of another build than itself, and the first thread would hang: so name the one
-        // it goes with.
-        let library = "LD_LIBRARY_PATH=/usr/aarch64-linux-gnu/lib";
-        [self.qemu, "-cpu", cpu, "-L", "/usr/aarch64-linux-gnu", "-E", library]
+    pub(crate) fn emulator(&self, cpu: &str) -> Vec<String> {
+        let root = format!("/usr/{}", self.arch.triple);
+        // Where Debian's own libc of that architecture is installed too, the loader from -L would
+        // take that library, of another build than itself, and the first thread would hang: so
+        // name the one it goes with.
+        let library = format!("LD_LIBRARY_PATH={root}/lib");
+        [&self.qemu, "-cpu", cpu, "-L", &root, "-E", &library].map(str::to_owned).to_vec()
     }
 }
 
 /// Options of `cargo xtask qemu`.
-#[derive(clap::Args)]
+#[derive(clap::Args, Default)]
 pub(crate) struct QemuOptions {
-    /// CPU to emulate (cortex-a72: no dot product; cortex-a76: dot product; max: everything)
-    #[arg(long, default_value = "cortex-a76")]
-    cpu: String,
+    /// CPU to emulate (cortex-a72: no dot product; cortex-a76: dot product; max: everything;
+    /// cortex-a7: 32 bits, DSP instructions) [default: cortex-a76, then cortex-a7]
+    #[arg(long)]
+    cpu: Option<String>,
     /// Names of tests to run, and options for the test program
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     rest: Vec<String>,
 }
 
-impl Default for QemuOptions {
-    fn default() -> Self {
-        QemuOptions { cpu: "cortex-a76".into(), rest: Vec::new() }
-    }
-}
-
-/// Runs core's tests on an emulated aarch64 CPU.
+/// Runs core's tests on emulated Arm CPUs.
 ///
 /// # Errors
 /// When a test fails.
 pub(crate) fn qemu(cx: &Context, options: &QemuOptions) -> Result<Ran> {
-    if options.cpu.contains(char::is_whitespace) {
-        bail!("a CPU's name has no spaces: {:?}", options.cpu);
-    }
-    let Some(arm) = EmulatedArm::find(cx, "core's tests on aarch64") else {
-        return Ok(Ran::No);
+    let cpus = match &options.cpu {
+        Some(cpu) if cpu.contains(char::is_whitespace) => {
+            bail!("a CPU's name has no spaces: {cpu:?}")
+        }
+        Some(cpu) => vec![&**cpu],
+        None => vec!["cortex-a76", "cortex-a7"],
     };
-    let cmd = arm
-        .cargo(cx, "test")
-        .args(["--lib", "--tests", "--no-fail-fast", "--features", TEST_FEATURES])
-        .env("CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER", arm.emulator(&options.cpu).join(" "));
-    cx.not_run(format!(
-        "on an emulated {}: core's tests with real models, which would take too long",
-        options.cpu
-    ));
-    reduced(cx, cmd).arg("--").args(&options.rest).run()?;
-    Ok(Ran::Yes)
+    let mut ran = Ran::No;
+    for cpu in cpus {
+        let arch = Arch::of(cpu);
+        let Some(arm) = EmulatedArm::find(cx, arch, "core's tests") else { continue };
+        let cmd = arm
+            .cargo(cx, "test")
+            .args(["--lib", "--tests", "--no-fail-fast", "--features", TEST_FEATURES])
+            .env(arch.variable("RUNNER"), arm.emulator(cpu).join(" "));
+        cx.not_run(format!(
+            "on an emulated {cpu}: core's tests with real models, which would take too long"
+        ));
+        reduced(cx, cmd).arg("--").args(&options.rest).run()?;
+        ran = Ran::Yes;
+    }
+    Ok(ran)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cpus_and_targets_have_their_architecture() {
+        assert_eq!((Arch::of("cortex-a7"), Arch::of("cortex-a76")), (&ARMV7, &AARCH64));
+        assert_eq!(Arch::of_target("thumbv7em-none-eabihf"), None);
+        let linker = Arch::of_target(ARMV7_LINUX).map(|arch| arch.variable("LINKER"));
+        assert_eq!(linker.as_deref(), Some("CARGO_TARGET_ARMV7_UNKNOWN_LINUX_GNUEABIHF_LINKER"));
+    }
 }

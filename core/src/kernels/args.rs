@@ -112,6 +112,8 @@ pub struct MatmulRows<'a> {
     n_rows: usize,
 }
 
+// Sets that take rows one by one need less.
+#[cfg_attr(not(any(target_arch = "x86_64", target_arch = "aarch64")), allow(dead_code))]
 impl<'a> MatmulRows<'a> {
     /// Rows `first_row..first_row + n_rows` of `weights`; `None` if they are not all there, if
     /// the activations have another length than the rows, or another form than they need.

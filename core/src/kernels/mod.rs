@@ -11,6 +11,8 @@
 #[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
 mod aarch64;
 mod args;
+#[cfg(bantam_arm_dsp)]
+mod arm;
 mod attention;
 mod generic;
 mod isa;
@@ -54,6 +56,8 @@ static TABLES: &[&Table] = &[
     &aarch64::NEON,
     #[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
     &aarch64::DOTPROD,
+    #[cfg(bantam_arm_dsp)]
+    &arm::DSP,
     #[cfg(target_arch = "x86_64")]
     &x86_64::AVX2,
     #[cfg(target_arch = "x86_64")]

@@ -113,6 +113,12 @@ proptest! {
         let (a, b, c) = (f32::from_bits(a), f32::from_bits(b), f32::from_bits(c));
         let (got, want) = (fma_exact(a, b, c), a.mul_add(b, c));
         prop_assert!(got.to_bits() == want.to_bits() || (got.is_nan() && want.is_nan()));
+        #[cfg(bantam_arm_fpv4)]
+        {
+            let (got, root) = (fpv4::fma(a, b, c), fpv4::sqrt(a));
+            prop_assert!(got.to_bits() == want.to_bits() || (got.is_nan() && want.is_nan()));
+            prop_assert!(root.to_bits() == a.sqrt().to_bits() || (root.is_nan() && a.sqrt().is_nan()));
+        }
     }
 
     /// Addends near the product's magnitude, where double rounding would show.

@@ -7,11 +7,11 @@
 //! ```
 
 use super::block::Block32;
-use super::packing::{NON_LINEAR, half, nibbles, non_linear};
+use super::packing::{half, nibbles, non_linear};
 
 /// The integers that nibbles number.
 #[cfg(any(target_arch = "x86_64", all(target_arch = "aarch64", target_feature = "neon")))]
-pub(crate) const TABLE: [i8; 16] = NON_LINEAR;
+pub(crate) const TABLE: [i8; 16] = super::packing::NON_LINEAR;
 
 /// A block of `IQ4_NL`.
 #[derive(Clone, Copy, Debug)]

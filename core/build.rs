@@ -1,0 +1,41 @@
+//! Says which 32-bit Arm instructions the target has.
+//!
+//! The stable compiler does not show these target features to crates, though it compiles for them;
+//! so they are told from the target's name, and from a CPU named in `RUSTFLAGS`.
+//!
+//! - `bantam_arm_dsp`: SMLAD and its kin. Part of ARMv6 and ARMv7-A; of microcontrollers, Cortex-M4
+//!   and M7 have them always, Cortex-M33 and later ones by the maker's choice.
+//! - `bantam_arm_fpv4`: a microcontroller's FPU, with fused multiply-add and square root in single
+//!   precision and conversions from half floats. Other targets' FPUs are the compiler's matter.
+
+use std::env;
+
+fn main() {
+    println!("cargo::rerun-if-changed=build.rs");
+    println!("cargo::rustc-check-cfg=cfg(bantam_arm_dsp, bantam_arm_fpv4)");
+    let var = |name| env::var(name).unwrap_or_default();
+    if var("CARGO_CFG_TARGET_ARCH") != "arm" || var("CARGO_CFG_TARGET_ENDIAN") != "little" {
+        return;
+    }
+    let (target, flags) = (var("TARGET"), var("CARGO_ENCODED_RUSTFLAGS"));
+    let has = |name: &str| var("CARGO_CFG_TARGET_FEATURE").split(',').any(|have| have == name);
+
+    // Microcontrollers since ARMv8 have DSP instructions if the CPU that was named has them.
+    let chosen = has("dsp")
+        || flags.contains("+dsp")
+        || ["cortex-m33", "cortex-m35p", "cortex-m55", "cortex-m85"]
+            .iter()
+            .any(|cpu| flags.contains(&format!("target-cpu={cpu}")));
+    let always =
+        ["thumbv7em-", "armv6-", "armv6k-", "armv7", "thumbv7a-", "thumbv7neon-", "armv8r-"];
+    let linux_v6 = target.starts_with("arm-unknown-linux-");
+    if (chosen || linux_v6 || always.iter().any(|name| target.starts_with(name)))
+        && !flags.contains("-dsp")
+    {
+        println!("cargo::rustc-cfg=bantam_arm_dsp");
+    }
+    let microcontroller = target.starts_with("thumbv7em-") || target.starts_with("thumbv8m.main-");
+    if microcontroller && var("CARGO_CFG_TARGET_ABI") == "eabihf" {
+        println!("cargo::rustc-cfg=bantam_arm_fpv4");
+    }
+}

@@ -1,0 +1,54 @@
+//! Multiplies one matrix with one token's activations, so many times that what is counted or
+//! measured of it is the kernel.
+//!
+//! ```text
+//! cargo run --release -p bantam-core --features std --example multiply -- best Q4_0 256 1024 3
+//! ```
+//!
+//! The arguments are a kernel set, a format, rows, columns, and how often. `cargo xtask count
+//! --products` takes the difference of two runs.
+
+use bantam_core::kernels::{ActGroup, Acts, KernelSet, Product};
+use bantam_core::par::Serial;
+use bantam_core::quant::{Activation, GgmlType};
+use bantam_core::rng::Rng;
+use bantam_core::tensor::TensorView;
+use std::error::Error;
+
+const USAGE: &str = "usage: multiply KERNELS FORMAT ROWS COLUMNS TIMES";
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let [kernels, format, rows, cols, times] = &args[..] else {
+        return Err(USAGE.into());
+    };
+    let set = match &**kernels {
+        "best" => KernelSet::best(),
+        name => KernelSet::by_name(name).ok_or_else(|| format!("no kernel set {name} here"))?,
+    };
+    let ty = GgmlType::from_name(format).ok_or_else(|| format!("no format {format}"))?;
+    let (rows, cols): (usize, usize) = (rows.parse()?, cols.parse()?);
+
+    // Any bytes are weights. Activations are of one size, so that none rounds to zero.
+    let mut rng = Rng::new(1);
+    let bytes = ty.row_bytes(cols).ok_or("a row has whole blocks only")? * rows;
+    let bytes: Vec<u8> = (0..bytes).map(|_| rng.next_u64() as u8).collect();
+    let weights = TensorView::new(ty, cols, rows, &bytes)?;
+    let x: Vec<f32> = (0..cols).map(|_| rng.next_f32() - 0.5).collect();
+    let (mut qs, mut groups) = (vec![0; cols], vec![ActGroup::default(); cols / ActGroup::LEN]);
+    set.quantize(&x, &mut qs, &mut groups);
+    let acts = match ty.activation() {
+        Activation::F32 => Acts::floats(&x, 1, cols),
+        Activation::Q8 => Acts::quantized(&qs, &groups, 1, cols),
+    };
+    let acts = acts.ok_or("a row has whole groups of 32 only")?;
+
+    let mut out = vec![0.0; rows];
+    for _ in 0..times.parse()? {
+        let product = Product::new(weights, std::hint::black_box(&mut out));
+        set.matmul(&Serial, acts, &mut [product]);
+    }
+    std::hint::black_box(&out);
+    println!("{}", set.name());
+    Ok(())
+}
