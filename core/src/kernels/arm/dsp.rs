@@ -92,7 +92,8 @@ macro_rules! bytes_step {
 /// `sum` and the products of 32 signed bytes in each of two rows, so that activations are loaded
 /// once; `x` in the order of the bytes, as they are widened.
 #[inline(always)]
-pub(super) fn bytes_of_two([a, b]: [&[i8; 32]; 2], x: &[u32; 16], sum: i32) -> [i32; 2] {
+pub(super) fn bytes_of_two<T: Copy>([a, b]: [&T; 2], x: &[u32; 16], sum: i32) -> [i32; 2] {
+    const { assert!(size_of::<T>() == 32) };
     let (mut sum_a, mut sum_b) = (sum, sum);
     // SAFETY: the target has the instructions. They read the sixteen words of `x`, which are
     // aligned, and 32 bytes of `a` and of `b`, which for LDR need not be.
@@ -100,8 +101,8 @@ pub(super) fn bytes_of_two([a, b]: [&[i8; 32]; 2], x: &[u32; 16], sum: i32) -> [
         asm!(
             bytes_step!(), bytes_step!(), bytes_step!(), bytes_step!(),
             x = inout(reg) x.as_ptr() => _,
-            a = inout(reg) a.as_ptr() => _,
-            b = inout(reg) b.as_ptr() => _,
+            a = inout(reg) &raw const *a => _,
+            b = inout(reg) &raw const *b => _,
             sum_a = inout(reg) sum_a,
             sum_b = inout(reg) sum_b,
             t = out(reg) _,

@@ -194,25 +194,19 @@ fn word(bytes: &[u8], i: usize) -> u32 {
     bytes.as_chunks::<4>().0.get(i).map_or(0, |&bytes| u32::from_le_bytes(bytes))
 }
 
-/// `sum` and four products, of signed bytes with the pairs at place `k` of a plain order.
-#[inline(always)]
-fn four(w: u32, x: &[u32], k: usize, sum: i32) -> i32 {
-    match x.as_chunks::<2>().0.get(k) {
-        Some(&[even, odd]) => smlad(sxtb16_ror8(w), odd, smlad(sxtb16(w), even, sum)),
-        None => sum,
-    }
-}
+/// The lower nibble of each byte.
+const LOW: u32 = 0x0F0F_0F0F;
 
-/// `sum` and the products of 32 weights of five bits.
+/// 32 weights of five bits, a byte each.
 #[inline(always)]
-fn five_bits(qs: &[u8; 16], qh: [u8; 4], x: &[u32; 16], mut sum: i32) -> i32 {
-    let qh = u32::from_le_bytes(qh);
+fn five_bits(qs: &[u8; 16], qh: [u8; 4]) -> [u32; 8] {
+    let (mut out, qh) = ([0; 8], u32::from_le_bytes(qh));
     for k in 0..4 {
         let w = word(qs, k);
-        sum = four(w & 0x0F0F_0F0F | spread(qh >> (4 * k)), x, k, sum);
-        sum = four(w >> 4 & 0x0F0F_0F0F | spread(qh >> (4 * k + 16)), x, k + 4, sum);
+        out[k] = w & LOW | spread(qh >> (4 * k));
+        out[k + 4] = w >> 4 & LOW | spread(qh >> (4 * k + 16));
     }
-    sum
+    out
 }
 
 /// The lowest four bits as the fifth bits of four bytes.
@@ -275,10 +269,10 @@ small! {
     |b, x, sum| bytes_of_two(b.map(|b| &b.qs), x, sum);
 
     q5_0::BlockQ5_0, Plain, 16, scaled, None,
-    |b, x, sum| b.map(|b| five_bits(&b.qs, b.qh, x, sum));
+    |b, x, sum| bytes_of_two(b.map(|b| five_bits(&b.qs, b.qh)).each_ref(), x, sum);
 
     q5_1::BlockQ5_1, Plain, 0, scaled_min, None,
-    |b, x, sum| b.map(|b| five_bits(&b.qs, b.qh, x, sum));
+    |b, x, sum| bytes_of_two(b.map(|b| five_bits(&b.qs, b.qh)).each_ref(), x, sum);
 
     iq4_nl::BlockIQ4NL, Plain, 0, scaled, None,
     |b, x, sum| bytes_of_two(unpacked(b).each_ref(), x, sum);
@@ -297,21 +291,19 @@ fn unpacked<B: Block32>(b: [&B; 2]) -> [[i8; 32]; 2] {
     })
 }
 
-/// Scales and minimums of `Q4_K` and `Q5_K`, a byte for each group.
+/// Scales and minimums of the groups of a `Q4_K` or `Q5_K` block, by twos.
 #[inline(always)]
-fn six_bit_scales(packed: &[u8; 12]) -> [[u32; 2]; 2] {
+fn six_bit_scales(packed: &[u8; 12]) -> [[[u8; 2]; 4]; 2] {
     let [s, m, high] = [word(packed, 0), word(packed, 1), word(packed, 2)];
-    let upper = |low: u32, high: u32| high & 0x0F0F_0F0F | low >> 2 & 0x3030_3030;
-    [[s & 0x3F3F_3F3F, upper(s, high)], [m & 0x3F3F_3F3F, upper(m, high >> 4)]]
+    let upper = |low: u32, high: u32| high & LOW | low >> 2 & 0x3030_3030;
+    let bytes = |low: u32, high: u32| {
+        let ([a, b, c, d], [e, f, g, h]) = ((low & 0x3F3F_3F3F).to_le_bytes(), high.to_le_bytes());
+        [[a, b], [c, d], [e, f], [g, h]]
+    };
+    [bytes(s, upper(s, high)), bytes(m, upper(m, high >> 4))]
 }
 
-/// Byte `i` of eight in two words.
-#[inline(always)]
-fn byte(words: [u32; 2], i: usize) -> u32 {
-    words[i / 4] >> (8 * (i % 4)) & 0xFF
-}
-
-/// Implements [`Dot`] for super-blocks, one row after the other, by a function.
+/// Implements [`Dot`] for super-blocks, by a function.
 macro_rules! large {
     ($($ty:ty, $order:ident, $dot:ident;)*) => {$(
         impl Dot for $ty {
@@ -319,9 +311,7 @@ macro_rules! large {
 
             #[inline(always)]
             fn dot(w: [&Self; 2], x: &[Group], acts: &[ActGroup], acc: &mut [f32; 2]) {
-                for (b, acc) in w.into_iter().zip(acc) {
-                    *acc = $dot(b, x, acts, *acc);
-                }
+                $dot(w, x, acts, acc);
             }
         }
     )*};
@@ -335,53 +325,77 @@ large! {
     iq4_xs::BlockIQ4XS, Plain, rare;
 }
 
-/// The accumulator after 64 weights of `Q4_K` or `Q5_K`, from group `g` on.
+/// The accumulator after 64 weights of `Q4_K` or `Q5_K`, from their scales and minimums and sums.
 #[inline(always)]
 fn two_groups(
-    mut acc: f32,
+    acc: f32,
     [d, dmin]: [f32; 2],
-    [s, m]: [[u32; 2]; 2],
-    g: usize,
+    [s, m]: [[u8; 2]; 2],
     acts: &[ActGroup; 2],
     sums: [i32; 2],
 ) -> f32 {
-    for (i, (act, sum)) in acts.iter().zip(sums).enumerate() {
-        acc = add_super(acc, d, byte(s, g + i) as i32, act.d, sum);
-        acc = take_min(acc, dmin, byte(m, g + i), act.dsum);
-    }
-    acc
+    let acc = add_super(acc, d, i32::from(s[0]), acts[0].d, sums[0]);
+    let acc = take_min(acc, dmin, u32::from(m[0]), acts[0].dsum);
+    let acc = add_super(acc, d, i32::from(s[1]), acts[1].d, sums[1]);
+    take_min(acc, dmin, u32::from(m[1]), acts[1].dsum)
 }
 
 #[inline(always)]
-fn q4_k(b: &q4_k::BlockQ4K, x: &[Group], acts: &[ActGroup], mut acc: f32) -> f32 {
-    let (d, scales) = ([half(b.d), half(b.dmin)], six_bit_scales(&b.scales));
+fn q4_k(b: [&q4_k::BlockQ4K; 2], x: &[Group], acts: &[ActGroup], acc: &mut [f32; 2]) {
+    for (b, acc) in b.into_iter().zip(acc) {
+        *acc = q4_k_row(b, x, acts, *acc);
+    }
+}
+
+// A function of its own, as are those below, lest its code be there twice.
+#[inline(never)]
+fn q4_k_row(b: &q4_k::BlockQ4K, x: &[Group], acts: &[ActGroup], mut acc: f32) -> f32 {
+    let (d, [s, m]) = ([half(b.d), half(b.dmin)], six_bit_scales(&b.scales));
     let groups = x.as_chunks().0.iter().zip(acts.as_chunks().0);
-    for (c, (qs, (x, acts))) in b.qs.as_chunks().0.iter().zip(groups).enumerate() {
-        acc = two_groups(acc, d, scales, 2 * c, acts, nibbles_apart(qs, x));
+    let weights = b.qs.as_chunks().0.iter().zip(s.into_iter().zip(m));
+    for ((qs, (s, m)), (x, acts)) in weights.zip(groups) {
+        acc = two_groups(acc, d, [s, m], acts, nibbles_apart(qs, x));
     }
     acc
 }
 
-#[inline(always)]
-fn q5_k(b: &q5_k::BlockQ5K, x: &[Group], acts: &[ActGroup], mut acc: f32) -> f32 {
-    let (d, scales) = ([half(b.d), half(b.dmin)], six_bit_scales(&b.scales));
+#[inline(never)]
+fn q5_k(b: [&q5_k::BlockQ5K; 2], x: &[Group], acts: &[ActGroup], acc: &mut [f32; 2]) {
+    let d = b.map(|b| [half(b.d), half(b.dmin)]);
+    let [[s, m], [t, n]] = b.map(|b| six_bit_scales(&b.scales));
     let groups = x.as_chunks::<2>().0.iter().zip(acts.as_chunks().0);
-    for (c, (qs, ([low, high], acts))) in b.qs.as_chunks::<32>().0.iter().zip(groups).enumerate() {
-        let mut sums = [0; 2];
-        for k in 0..8 {
-            let (w, fifth) = (word(qs, k), word(&b.qh, k) >> (2 * c));
-            let levels = w & 0x0F0F_0F0F | (fifth & 0x0101_0101) << 4;
-            sums[0] = four(levels, &low.pairs, k, sums[0]);
-            let levels = w >> 4 & 0x0F0F_0F0F | (fifth >> 1 & 0x0101_0101) << 4;
-            sums[1] = four(levels, &high.pairs, k, sums[1]);
-        }
-        acc = two_groups(acc, d, scales, 2 * c, acts, sums);
+    let scales = s.into_iter().zip(m).zip(t.into_iter().zip(n));
+    for (c, (([low, high], acts), ((s, m), (t, n)))) in groups.zip(scales).enumerate() {
+        let [x, y] = b.map(|b| five_bit_planes(b, c));
+        let lower = bytes_of_two([&x[0], &y[0]], &low.pairs, 0);
+        let upper = bytes_of_two([&x[1], &y[1]], &high.pairs, 0);
+        acc[0] = two_groups(acc[0], d[0], [s, m], acts, [lower[0], upper[0]]);
+        acc[1] = two_groups(acc[1], d[1], [t, n], acts, [lower[1], upper[1]]);
     }
-    acc
+}
+
+/// 64 weights of `Q5_K`, the `c`-th of a block, a byte each.
+#[inline(always)]
+fn five_bit_planes(b: &q5_k::BlockQ5K, c: usize) -> [[u32; 8]; 2] {
+    let mut out = [[0; 8]; 2];
+    let [low, high] = &mut out;
+    for k in 0..8 {
+        let (w, fifth) = (word(&b.qs, 8 * c + k), word(&b.qh, k) >> (2 * c));
+        low[k] = w & LOW | (fifth & 0x0101_0101) << 4;
+        high[k] = w >> 4 & LOW | (fifth >> 1 & 0x0101_0101) << 4;
+    }
+    out
 }
 
 #[inline(always)]
-fn q6_k(b: &q6_k::BlockQ6K, x: &[Group], acts: &[ActGroup], mut acc: f32) -> f32 {
+fn q6_k(b: [&q6_k::BlockQ6K; 2], x: &[Group], acts: &[ActGroup], acc: &mut [f32; 2]) {
+    for (b, acc) in b.into_iter().zip(acc) {
+        *acc = q6_k_row(b, x, acts, *acc);
+    }
+}
+
+#[inline(never)]
+fn q6_k_row(b: &q6_k::BlockQ6K, x: &[Group], acts: &[ActGroup], mut acc: f32) -> f32 {
     let d = half(b.d);
     let halves = b.ql.as_chunks::<64>().0.iter().zip(b.qh.as_chunks::<32>().0);
     let acts = x.as_chunks::<4>().0.iter().zip(acts.as_chunks::<4>().0);
@@ -401,7 +415,6 @@ fn q6_k(b: &q6_k::BlockQ6K, x: &[Group], acts: &[ActGroup], mut acc: f32) -> f32
 /// The sums of two runs in each of four groups of `Q6_K`, whose weights count from 0.
 #[inline(always)]
 fn six_bits(ql: &[u8; 64], qh: &[u8; 32], x: &[Group; 4]) -> [[i32; 4]; 2] {
-    const LOW: u32 = 0x0F0F_0F0F;
     const HIGH: u32 = 0x3030_3030;
     let mut sums = [[0; 4]; 2];
     for (run, sums) in sums.iter_mut().enumerate() {
@@ -416,9 +429,25 @@ fn six_bits(ql: &[u8; 64], qh: &[u8; 32], x: &[Group; 4]) -> [[i32; 4]; 2] {
     sums
 }
 
+/// `sum` and four products, of signed bytes with the pairs at place `k` of a plain order.
+#[inline(always)]
+fn four(w: u32, x: &[u32], k: usize, sum: i32) -> i32 {
+    match x.as_chunks::<2>().0.get(k) {
+        Some(&[even, odd]) => smlad(sxtb16_ror8(w), odd, smlad(sxtb16(w), even, sum)),
+        None => sum,
+    }
+}
+
 /// For super-blocks too rare for code of their own.
+#[inline(always)]
+fn rare<B: Block256>(b: [&B; 2], x: &[Group], acts: &[ActGroup], acc: &mut [f32; 2]) {
+    for (b, acc) in b.into_iter().zip(acc) {
+        *acc = rare_row(b, x, acts, *acc);
+    }
+}
+
 #[inline(never)]
-fn rare<B: Block256>(b: &B, x: &[Group], acts: &[ActGroup], mut acc: f32) -> f32 {
+fn rare_row<B: Block256>(b: &B, x: &[Group], acts: &[ActGroup], mut acc: f32) -> f32 {
     let (mut q, mut s, mut m) = ([0; 256], [0; 16], [0; 16]);
     b.unpack(&mut q);
     b.unpack_scales(&mut s, &mut m);
@@ -428,8 +457,9 @@ fn rare<B: Block256>(b: &B, x: &[Group], acts: &[ActGroup], mut acc: f32) -> f32
         let mut sums = [0; 2];
         let runs = q.as_chunks::<16>().0.iter().zip(x.pairs.as_chunks::<8>().0);
         for (sum, (q, x)) in sums.iter_mut().zip(runs) {
-            for (k, q) in q.as_chunks::<4>().0.iter().enumerate() {
-                *sum = four(u32::from_le_bytes(q.map(|q| q as u8)), x, k, *sum);
+            let words = q.as_chunks::<4>().0.iter().map(|q| u32::from_le_bytes(q.map(|q| q as u8)));
+            for (w, &[even, odd]) in words.zip(x.as_chunks().0) {
+                *sum = smlad(sxtb16_ror8(w), odd, smlad(sxtb16(w), even, *sum));
             }
         }
         if B::GROUP == 32 {
