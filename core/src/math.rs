@@ -179,7 +179,8 @@ impl Float for f32 {
     }
 }
 
-/// Adding and taking away 1.5·2^23 rounds to an integer; the sum's low bits hold it.
+/// Adding and taking away 1.5·2^23 rounds what lies in ±2^22 to an integer, ties to even; the sum's
+/// low bits hold it. (For `exp`, and wherever floats become 8-bit integers.)
 pub const EXP_MAGIC: f32 = 12_582_912.0;
 
 /// `e^x`; +0 below −104, +∞ above 88.73. Error at most 1.01 ULP (1.5 where the result

@@ -75,15 +75,15 @@ macro_rules! kernel_table {
         }
         $(#[$attr])*
         unsafe fn rms_norm(x: &[f32], w: &[u8], eps: f32, out: &mut [f32]) {
-            float::rms_norm(x, w, eps, out);
+            float::rms_norm::<<$isa as $crate::kernels::isa::Isa>::Lanes>(x, w, eps, out);
         }
         $(#[$attr])*
         unsafe fn rms_norm_in_place(x: &mut [f32], w: &[u8], eps: f32) {
-            float::rms_norm_in_place(x, w, eps);
+            float::rms_norm_in_place::<<$isa as $crate::kernels::isa::Isa>::Lanes>(x, w, eps);
         }
         $(#[$attr])*
         unsafe fn rope(pairs: RopePairs, head: &mut [f32], cos: &[f32], sin: &[f32]) {
-            float::rope(pairs, head, cos, sin);
+            float::rope::<<$isa as $crate::kernels::isa::Isa>::Lanes>(pairs, head, cos, sin);
         }
         $(#[$attr])*
         unsafe fn attend(a: &Attend<'_>) {
@@ -127,11 +127,11 @@ macro_rules! kernel_table {
         }
         $(#[$attr])*
         unsafe fn silu_mul(gate: &mut [f32], up: &[f32]) {
-            float::silu_mul(gate, up);
+            float::silu_mul::<<$isa as $crate::kernels::isa::Isa>::Lanes>(gate, up);
         }
         $(#[$attr])*
         unsafe fn gelu_mul(gate: &mut [f32], up: &[f32]) {
-            float::gelu_mul(gate, up);
+            float::gelu_mul::<<$isa as $crate::kernels::isa::Isa>::Lanes>(gate, up);
         }
         $(#[$attr])*
         unsafe fn add(x: &mut [f32], y: &[f32]) {
@@ -147,15 +147,15 @@ macro_rules! kernel_table {
         }
         $(#[$attr])*
         unsafe fn soft_cap(x: &mut [f32], cap: f32) {
-            float::soft_cap(x, cap);
+            float::soft_cap::<<$isa as $crate::kernels::isa::Isa>::Lanes>(x, cap);
         }
         $(#[$attr])*
         unsafe fn store_f16(x: &[f32], out: &mut [u16]) {
-            store::store_f16(x, out);
+            store::store_f16::<<$isa as $crate::kernels::isa::Isa>::Lanes>(x, out);
         }
         $(#[$attr])*
         unsafe fn store_q8_0(x: &[f32], qs: &mut [i8], d: &mut [u16]) {
-            store::store_q8_0(x, qs, d);
+            store::store_q8_0::<<$isa as $crate::kernels::isa::Isa>::Lanes>(x, qs, d);
         }
         $crate::kernels::Table {
             name: $name,

@@ -5,20 +5,28 @@
 
 use core::ops::{Add, Div, Mul, Neg, Sub};
 
-use crate::half::f16_to_f32;
+use crate::half::{f16_to_f32, f32_to_f16};
 use crate::math::{Float, LANES};
 
 /// Sixteen floats.
 pub(super) trait Lanes: Float {
+    /// Whether several floats go through one instruction. Where none does, what is done to each
+    /// float by itself is better done one after another, without sixteen of each step at hand.
+    const WIDE: bool;
+
     fn load(from: &[f32; LANES]) -> Self;
     fn store(self, to: &mut [f32; LANES]);
     /// Half floats, converted exactly.
     fn load_f16(from: &[u16; LANES]) -> Self;
     fn load_i8(from: &[i8; LANES]) -> Self;
+    /// Half floats, rounded as [`f32_to_f16`] does.
+    fn store_f16(self, to: &mut [u16; LANES]);
     /// A half float, in every lane.
     fn splat_f16(bits: u16) -> Self;
     /// The greatest lane; there must be no NaN.
     fn greatest(self) -> f32;
+    /// The sum of integers below 2^19, which no order of additions changes.
+    fn total(self) -> f32;
 
     #[inline(always)]
     fn to_array(self) -> [f32; LANES] {
@@ -65,6 +73,32 @@ pub(super) trait Register: Copy {
     unsafe fn store(a: Self, to: *mut f32);
     unsafe fn load_f16(from: *const u16) -> Self;
     unsafe fn load_i8(from: *const i8) -> Self;
+
+    /// The sum in any order.
+    #[inline(always)]
+    fn total(a: Self) -> f32 {
+        const { assert!(Self::WIDTH <= LANES) };
+        let (mut floats, mut total) = ([0.0; LANES], 0.0);
+        // SAFETY: there is room for sixteen floats, and a register has no more.
+        unsafe { Self::store(a, floats.as_mut_ptr()) };
+        for x in floats {
+            total += x;
+        }
+        total
+    }
+
+    /// Half floats, rounded as [`f32_to_f16`] does.
+    #[inline(always)]
+    unsafe fn store_f16(a: Self, to: *mut u16) {
+        const { assert!(Self::WIDTH <= LANES) };
+        let mut floats = [0.0; LANES];
+        // SAFETY: there is room for sixteen floats, and a register has no more.
+        unsafe { Self::store(a, floats.as_mut_ptr()) };
+        for (i, &x) in floats.iter().enumerate().take(Self::WIDTH) {
+            // SAFETY: WIDTH half floats are writable, by the caller's promise.
+            unsafe { to.add(i).write(f32_to_f16(x)) };
+        }
+    }
 }
 
 /// Sixteen floats in `N` registers.
@@ -150,6 +184,8 @@ impl<R: Register, const N: usize> Float for Registers<R, N> {
 }
 
 impl<R: Register, const N: usize> Lanes for Registers<R, N> {
+    const WIDE: bool = R::WIDTH > 1;
+
     #[inline(always)]
     fn load(from: &[f32; LANES]) -> Self {
         const { assert!(R::WIDTH * N == LANES) };
@@ -189,6 +225,14 @@ impl<R: Register, const N: usize> Lanes for Registers<R, N> {
         Registers(out)
     }
     #[inline(always)]
+    fn store_f16(self, to: &mut [u16; LANES]) {
+        const { assert!(R::WIDTH * N == LANES) };
+        for (i, &a) in self.0.iter().enumerate() {
+            // SAFETY: N registers of WIDTH fill the sixteen half floats exactly.
+            unsafe { R::store_f16(a, to.as_mut_ptr().add(i * R::WIDTH)) };
+        }
+    }
+    #[inline(always)]
     fn splat_f16(bits: u16) -> Self {
         Registers([R::splat_f16(bits); N])
     }
@@ -199,6 +243,14 @@ impl<R: Register, const N: usize> Lanes for Registers<R, N> {
             greatest = R::max(a, greatest);
         }
         R::greatest(greatest)
+    }
+    #[inline(always)]
+    fn total(self) -> f32 {
+        let mut total = R::splat(0.0);
+        for &a in &self.0 {
+            total = R::add(total, a);
+        }
+        R::total(total)
     }
 }
 
@@ -259,6 +311,10 @@ impl Register for f32 {
     }
     #[inline(always)]
     fn greatest(a: f32) -> f32 {
+        a
+    }
+    #[inline(always)]
+    fn total(a: f32) -> f32 {
         a
     }
     #[inline(always)]

@@ -70,6 +70,7 @@ impl Register for float32x4_t {
         };
         splat_f16(bits: u16) -> Self = widen(vdup_n_u16(bits));
         greatest(a: Self) -> f32 = vmaxvq_f32(a);
+        total(a: Self) -> f32 = vaddvq_f32(a);
     }
     #[inline(always)]
     unsafe fn load(from: *const f32) -> Self {

@@ -1,32 +1,47 @@
 //! Floats to the forms that the cache keeps them in (numerics, sections 2 and 8).
 
+use super::quantize::{greatest_magnitude, inverse_scale, round};
 use crate::half::f32_to_f16;
 use crate::kernels::args::CacheRef;
+use crate::kernels::lanes::Lanes;
+use crate::math::LANES;
 
 #[inline(always)]
-pub(in crate::kernels) fn store_f16(x: &[f32], out: &mut [u16]) {
+pub(in crate::kernels) fn store_f16<L: Lanes>(x: &[f32], out: &mut [u16]) {
+    let n = x.len().min(out.len());
+    let (mut x, mut out) = (x.split_at(n).0, out.split_at_mut(n).0);
+    if const { L::WIDE } {
+        let (chunks, rest) = x.as_chunks::<LANES>();
+        let (places, rest_places) = out.as_chunks_mut::<LANES>();
+        for (x, out) in chunks.iter().zip(places) {
+            L::load(x).store_f16(out);
+        }
+        (x, out) = (rest, rest_places);
+    }
     for (out, &x) in out.iter_mut().zip(x) {
         *out = f32_to_f16(x);
     }
 }
 
 #[inline(always)]
-pub(in crate::kernels) fn store_q8_0(x: &[f32], qs: &mut [i8], d: &mut [u16]) {
-    // Adding and taking away 1.5·2^23 rounds to the nearest integer, ties to even.
-    const MAGIC: f32 = 12_582_912.0;
-    for ((x, qs), d) in x.chunks(CacheRef::GROUP).zip(qs.chunks_mut(CacheRef::GROUP)).zip(d) {
-        let mut amax = 0.0f32;
-        for x in x {
-            amax = if x.abs() > amax { x.abs() } else { amax };
+pub(in crate::kernels) fn store_q8_0<L: Lanes>(x: &[f32], qs: &mut [i8], d: &mut [u16]) {
+    const GROUP: usize = CacheRef::GROUP;
+    const { assert!(GROUP == 2 * LANES) };
+    for ((x, qs), d) in x.chunks(GROUP).zip(qs.chunks_mut(GROUP)).zip(d) {
+        // What a shorter group lacks is 0 and changes nothing.
+        let (mut floats, mut integers) = ([[0.0; LANES]; 2], [[0; LANES]; 2]);
+        for (place, &x) in floats.as_flattened_mut().iter_mut().zip(x) {
+            *place = x;
         }
+        let ([a, b], [qa, qb]) = (&floats, &mut integers);
+        let (a, b) = (L::load(a), L::load(b));
+        let amax = greatest_magnitude(a, b);
         *d = f32_to_f16(amax / 127.0);
-        let id = if amax == 0.0 { 0.0 } else { 127.0 / amax };
-        for (q, &x) in qs.iter_mut().zip(x) {
-            let x = x * id;
-            let x = if x > 127.0 { 127.0 } else { x };
-            let x = if x < -127.0 { -127.0 } else { x };
-            let x = if x.is_nan() { 0.0 } else { x };
-            *q = (x + MAGIC).to_bits() as i8;
+        let id = inverse_scale(amax);
+        round(a, id, qa);
+        round(b, id, qb);
+        for (q, &integer) in qs.iter_mut().zip(integers.as_flattened()) {
+            *q = integer;
         }
     }
 }

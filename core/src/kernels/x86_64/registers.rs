@@ -51,6 +51,11 @@ impl Register for __m256 {
             let a = _mm_max_ps(a, _mm_movehl_ps(a, a));
             _mm_cvtss_f32(_mm_max_ss(a, _mm_movehdup_ps(a)))
         };
+        total(a: Self) -> f32 = {
+            let a = _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps::<1>(a));
+            let a = _mm_add_ps(a, _mm_movehl_ps(a, a));
+            _mm_cvtss_f32(_mm_add_ss(a, _mm_movehdup_ps(a)))
+        };
     }
     #[inline(always)]
     unsafe fn load(from: *const f32) -> Self {
@@ -66,6 +71,17 @@ impl Register for __m256 {
     unsafe fn load_f16(from: *const u16) -> Self {
         // SAFETY: eight half floats are readable, by the caller's promise.
         unsafe { _mm256_cvtph_ps(_mm_loadu_si128(from.cast())) }
+    }
+    #[inline(always)]
+    unsafe fn store_f16(a: Self, to: *mut u16) {
+        // SAFETY: eight half floats are writable, by the caller's promise.
+        unsafe {
+            // The instruction would keep what else a NaN holds.
+            let nan =
+                _mm256_or_ps(_mm256_and_ps(a, _mm256_set1_ps(-0.0)), Self::splat(CANONICAL_NAN));
+            let a = _mm256_blendv_ps(a, nan, _mm256_cmp_ps::<_CMP_UNORD_Q>(a, a));
+            _mm_storeu_si128(to.cast(), _mm256_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(a));
+        }
     }
     #[inline(always)]
     unsafe fn load_i8(from: *const i8) -> Self {
@@ -105,6 +121,7 @@ impl Register for __m512 {
         };
         splat_f16(bits: u16) -> Self = _mm512_cvtph_ps(_mm256_set1_epi16(bits as i16));
         greatest(a: Self) -> f32 = _mm512_reduce_max_ps(a);
+        total(a: Self) -> f32 = _mm512_reduce_add_ps(a);
     }
     #[inline(always)]
     unsafe fn load(from: *const f32) -> Self {
@@ -120,6 +137,18 @@ impl Register for __m512 {
     unsafe fn load_f16(from: *const u16) -> Self {
         // SAFETY: sixteen half floats are readable, by the caller's promise.
         unsafe { _mm512_cvtph_ps(_mm256_loadu_si256(from.cast())) }
+    }
+    #[inline(always)]
+    unsafe fn store_f16(a: Self, to: *mut u16) {
+        // SAFETY: sixteen half floats are writable, by the caller's promise.
+        unsafe {
+            // The instruction would keep what else a NaN holds.
+            let sign = _mm512_and_si512(_mm512_castps_si512(a), _mm512_set1_epi32(i32::MIN));
+            let nan = _mm512_or_si512(sign, _mm512_castps_si512(Self::splat(CANONICAL_NAN)));
+            let is_nan = _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(a, a);
+            let a = _mm512_mask_blend_ps(is_nan, a, _mm512_castsi512_ps(nan));
+            _mm256_storeu_si256(to.cast(), _mm512_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(a));
+        }
     }
     #[inline(always)]
     unsafe fn load_i8(from: *const i8) -> Self {
