@@ -1,0 +1,67 @@
+//! Keys and values as caches of every type hold them.
+
+use bantam_core::cache::CacheType;
+use bantam_core::half::f16_to_f32;
+use bantam_core::kernels::CacheRef;
+
+/// One head's keys or values as a cache holds them, in memory that holds NaN everywhere else.
+pub(crate) struct Stored {
+    ty: CacheType,
+    offset: usize,
+    /// The rows as the numerics text says that they are read back.
+    pub(crate) rows: Vec<Vec<f32>>,
+    floats: Vec<f32>,
+    halves: Vec<u16>,
+    integers: Vec<i8>,
+}
+
+impl Stored {
+    pub(crate) fn new(ty: CacheType, rows: &[Vec<f32>], interleaved: bool, offset: usize) -> Self {
+        let width = rows[0].len();
+        let groups = width.div_ceil(32);
+        let n = rows.len().next_multiple_of(16);
+        let place = |width: usize, t: usize, i: usize| {
+            offset + if interleaved { (t / 16 * width + i) * 16 + t % 16 } else { t * width + i }
+        };
+        let mut out = Stored {
+            ty,
+            offset,
+            rows: Vec::new(),
+            floats: vec![f32::NAN; n * width + offset],
+            halves: vec![0x7DAA; n * width + offset],
+            integers: vec![-128; n * width + offset],
+        };
+        for (t, row) in rows.iter().enumerate() {
+            let (q, d) = crate::definition::store_q8_0(row);
+            if ty == CacheType::Q8_0 {
+                d.iter().enumerate().for_each(|(i, &d)| out.halves[place(groups, t, i)] = d);
+            }
+            let half = crate::definition::store_f16(row);
+            let read_back = (0..width).map(|i| {
+                let at = place(width, t, i);
+                match ty {
+                    CacheType::F32 => out.floats[at] = row[i],
+                    CacheType::F16 => out.halves[at] = half[i],
+                    CacheType::Q8_0 => out.integers[at] = q[i],
+                }
+                match ty {
+                    CacheType::F32 => row[i],
+                    CacheType::F16 => f16_to_f32(half[i]),
+                    CacheType::Q8_0 => f32::from(q[i]) * f16_to_f32(d[i / 32]),
+                }
+            });
+            out.rows.push(read_back.collect());
+        }
+        out
+    }
+
+    pub(crate) fn as_ref(&self) -> CacheRef<'_> {
+        match self.ty {
+            CacheType::F32 => CacheRef::F32(&self.floats[self.offset..]),
+            CacheType::F16 => CacheRef::F16(&self.halves[self.offset..]),
+            CacheType::Q8_0 => {
+                CacheRef::Q8_0 { qs: &self.integers[self.offset..], d: &self.halves[self.offset..] }
+            }
+        }
+    }
+}
