@@ -9,38 +9,10 @@ use bantam_core::gguf::Gguf;
 use bantam_core::kernels::KernelSet;
 use bantam_core::model::{Model, ModelError, PlanOptions};
 use bantam_core::par::{Parallel, Serial};
-use support::{MIX, Memory, N_VOCAB, prompt, tiny};
+use support::{MIX, Memory, N_VOCAB, Threads, prompt, tiny};
 
 const FAMILIES: [&str; 4] = ["llama", "qwen2", "qwen3", "gemma3"];
 const CACHES: [CacheType; 3] = [CacheType::F16, CacheType::F32, CacheType::Q8_0];
-
-/// Threads made for every run, so that tasks meet in every possible order.
-struct Threads(usize);
-
-// SAFETY: a shared counter hands out each index once, every thread has its own worker number, and
-// the scope joins all threads before `run` returns.
-unsafe impl Parallel for Threads {
-    fn workers(&self) -> usize {
-        self.0
-    }
-    fn run(&self, n_tasks: usize, task: &(dyn Fn(usize, usize) + Sync)) {
-        let next = std::sync::atomic::AtomicUsize::new(0);
-        std::thread::scope(|scope| {
-            for worker in 0..self.0 {
-                let next = &next;
-                scope.spawn(move || {
-                    loop {
-                        let index = next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-                        if index >= n_tasks {
-                            return;
-                        }
-                        task(worker, index);
-                    }
-                });
-            }
-        });
-    }
-}
 
 /// Runs tasks backwards on one thread.
 struct Backwards;

@@ -1,6 +1,7 @@
 //! Tiny models made on the spot, for tests of behaviour that no reference needs to confirm.
 #![allow(dead_code)] // every test uses a part
 
+use bantam_core::par::Parallel;
 use bantam_core::quant::{GgmlType, quantize_row};
 use bantam_core::rng::Rng;
 
@@ -203,5 +204,33 @@ impl Memory {
         };
         let skip = bytes.as_ptr().align_offset(64);
         &mut bytes[skip..][..self.1]
+    }
+}
+
+/// Threads made for every run, so that tasks meet in every possible order.
+pub struct Threads(pub usize);
+
+// SAFETY: a shared counter hands out each index once, every thread has its own worker number, and
+// the scope joins all threads before `run` returns.
+unsafe impl Parallel for Threads {
+    fn workers(&self) -> usize {
+        self.0
+    }
+    fn run(&self, n_tasks: usize, task: &(dyn Fn(usize, usize) + Sync)) {
+        let next = std::sync::atomic::AtomicUsize::new(0);
+        std::thread::scope(|scope| {
+            for worker in 0..self.0 {
+                let next = &next;
+                scope.spawn(move || {
+                    loop {
+                        let index = next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                        if index >= n_tasks {
+                            return;
+                        }
+                        task(worker, index);
+                    }
+                });
+            }
+        });
     }
 }

@@ -11,6 +11,8 @@ use std::sync::OnceLock;
 use std::thread;
 use std::time::Duration;
 
+use bantam_core::kernels::KernelSet;
+
 use crate::common::{Numbers, Ran, bantam, fixtures, run, tiny_model};
 
 const LIMITED: &str = "ulimit -v 262144; exec \"$0\" \"$@\"";
@@ -202,7 +204,15 @@ fn nonsense_on_the_command_line() {
     let one_line = |args: &[&str]| run(args).failed(2).to_owned();
     assert!(one_line(&["run", "-p", "hi"]).contains("cargo xtask models"));
     assert!(one_line(&["run", "-m", model, "-p", ""]).contains("empty"));
-    assert!(one_line(&["run", "-m", model, "-p", "hi", "--kernels", "abacus"]).contains("scalar"));
+    // A set of other CPUs, or of none: those of this one are listed.
+    for name in ["abacus", "aarch64/i8mm", "x86_64/avx512vnni"] {
+        if KernelSet::by_name(name).is_some() {
+            continue;
+        }
+        let line = one_line(&["run", "-m", model, "-p", "hi", "--kernels", name]);
+        assert!(line.contains(name), "{line}");
+        assert!(KernelSet::available().all(|set| line.contains(set.name())), "{line}");
+    }
     let tokens = ["logits", "-m", model, "--out", "/proc/nonexistent", "--tokens", "1,4000000000"];
     assert!(one_line(&tokens).contains("4000000000 is not in the vocabulary"));
     assert!(one_line(&["bench", "-m", model, "-p", "0", "-n", "0"]).contains("nothing to measure"));
