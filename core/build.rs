@@ -18,19 +18,23 @@ fn main() {
         return;
     }
     let (target, flags) = (var("TARGET"), var("CARGO_ENCODED_RUSTFLAGS"));
-    let has = |name: &str| var("CARGO_CFG_TARGET_FEATURE").split(',').any(|have| have == name);
+    // `-Coption=value`, or `-C` and the rest as the next flag.
+    let option = |name: &str| {
+        let flags = flags.split('\x1f').map(|flag| flag.strip_prefix("-C").unwrap_or(flag).trim());
+        flags.filter_map(|flag| flag.strip_prefix(name)).collect::<Vec<_>>().join(",")
+    };
+    let (cpu, asked) = (option("target-cpu="), option("target-feature="));
+    let among = |list: &str, name: &str| list.split(',').any(|have| have == name);
 
     // Microcontrollers since ARMv8 have DSP instructions if the CPU that was named has them.
-    let chosen = has("dsp")
-        || flags.contains("+dsp")
-        || ["cortex-m33", "cortex-m35p", "cortex-m55", "cortex-m85"]
-            .iter()
-            .any(|cpu| flags.contains(&format!("target-cpu={cpu}")));
+    let chosen = among(&var("CARGO_CFG_TARGET_FEATURE"), "dsp")
+        || among(&asked, "+dsp")
+        || ["cortex-m33", "cortex-m35p", "cortex-m55", "cortex-m85"].iter().any(|m| among(&cpu, m));
     let always =
         ["thumbv7em-", "armv6-", "armv6k-", "armv7", "thumbv7a-", "thumbv7neon-", "armv8r-"];
     let linux_v6 = target.starts_with("arm-unknown-linux-");
     if (chosen || linux_v6 || always.iter().any(|name| target.starts_with(name)))
-        && !flags.contains("-dsp")
+        && !among(&asked, "-dsp")
     {
         println!("cargo::rustc-cfg=bantam_arm_dsp");
     }
