@@ -33,6 +33,8 @@ pub(crate) struct Arch {
     qemu: &'static str,
     /// CPUs to emulate, for QEMU.
     pub(crate) cpus: &'static [&'static str],
+    /// Which of core's tests run there, as cargo is told.
+    tests: &'static [&'static str],
 }
 
 pub(crate) const AARCH64: Arch = Arch {
@@ -42,6 +44,7 @@ pub(crate) const AARCH64: Arch = Arch {
     qemu: "qemu-aarch64",
     // Without the dot product, with it, and with everything that QEMU knows.
     cpus: &["cortex-a72", "cortex-a76", "max"],
+    tests: &["--lib", "--tests"],
 };
 
 /// A CPU with the FPU instructions of a Cortex-M4 or M7 stands in for these: the second flag has
@@ -52,6 +55,7 @@ pub(crate) const ARMV7: Arch = Arch {
     triple: "arm-linux-gnueabihf",
     qemu: "qemu-arm",
     cpus: &["cortex-a7"],
+    tests: &["--lib", "--test", "parity"],
 };
 
 impl Arch {
@@ -282,11 +286,19 @@ pub(crate) fn qemu(cx: &Context, options: &QemuOptions) -> Result<Ran> {
         let Some(arm) = EmulatedArm::find(cx, arch, "core's tests") else { continue };
         let cmd = arm
             .cargo(cx, "test")
-            .args(["--lib", "--tests", "--no-fail-fast", "--features", TEST_FEATURES])
+            .args(arch.tests)
+            .args(["--no-fail-fast", "--features", TEST_FEATURES])
             .env(arch.variable("RUNNER"), arm.emulator(cpu).join(" "));
         cx.not_run(format!(
             "on an emulated {cpu}: core's tests with real models, which would take too long"
         ));
+        if !arch.tests.contains(&"--tests") {
+            cx.not_run(format!(
+                "on an emulated {cpu}: core's tests beside {}; `cargo xtask identity` runs the \
+                 engine there",
+                arch.tests.join(" ")
+            ));
+        }
         reduced(cx, cmd).arg("--").args(&options.rest).run()?;
         ran = Ran::Yes;
     }
