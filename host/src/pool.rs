@@ -3,8 +3,9 @@
 //! One forward pass hands out hundreds of small jobs, so what a job costs to hand out matters as
 //! much as how it is split. Helpers spin for a moment after each job and park after that; a job
 //! is published by one store, joined by one compare-exchange, and left by one subtraction.
-//! Tasks are claimed one by one from a shared counter, so a core that is slower, or busy with
-//! somebody else's work, simply takes fewer of them.
+//! Each worker begins with a run of neighbouring tasks, since those mostly read neighbouring
+//! memory, and takes them in order; one that has no more takes half of another's rest. So a core
+//! that is slower, or busy with somebody else's work, simply does fewer.
 //!
 //! A helper that wakes too late finds the job closed and never joins it: the caller waits only
 //! for helpers that have really begun, not for every thread to be scheduled.
@@ -12,8 +13,9 @@
 use std::any::Any;
 use std::cell::Cell;
 use std::io;
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle, Thread};
 use std::time::{Duration, Instant};
@@ -37,9 +39,8 @@ const EPOCH: u64 = 1 << 32;
 /// Something to do: lives on the caller's stack for as long as `run` lasts.
 struct Job<'a> {
     task: &'a (dyn Fn(usize, usize) + Sync),
-    n_tasks: usize,
-    /// The next index that nobody has claimed.
-    next: AtomicUsize,
+    /// The tasks that each worker has yet to begin.
+    queues: &'a [Padded<Queue>],
     /// What the first task that panicked panicked with.
     panic: Mutex<Option<Box<dyn Any + Send>>>,
 }
@@ -49,17 +50,76 @@ impl Job<'_> {
     /// the tasks that nobody has begun are dropped.
     fn work(&self, worker: usize) {
         let outcome = catch_unwind(AssertUnwindSafe(|| {
-            loop {
-                let index = self.next.fetch_add(1, Ordering::Relaxed);
-                if index >= self.n_tasks {
-                    break;
-                }
-                (self.task)(worker, index);
+            while let Some(index) = self.claim(worker) {
+                (self.task)(worker, index as usize);
             }
         }));
         if let Err(payload) = outcome {
-            self.next.store(self.n_tasks, Ordering::Relaxed);
+            for queue in self.queues {
+                queue.0.clear();
+            }
             lock(&self.panic).get_or_insert(payload);
+        }
+    }
+
+    /// The next task for `worker`: of its own, or else of the others in turn.
+    fn claim(&self, worker: usize) -> Option<u32> {
+        let own = &self.queues.get(worker)?.0;
+        own.first().or_else(|| {
+            let (before, after) = self.queues.split_at(worker);
+            let mut taken = after.iter().chain(before).find_map(|other| other.0.half())?;
+            // Nobody adds to an empty queue but its owner.
+            let index = taken.next()?;
+            own.fill(taken);
+            Some(index)
+        })
+    }
+}
+
+/// Tasks from one index up to another, both in one word: the first in the upper half.
+///
+/// An index is in one queue at a time and never comes back once claimed, so an exchange that
+/// finds a word as it was finds its tasks unclaimed.
+struct Queue(AtomicU64);
+
+impl Queue {
+    fn fill(&self, tasks: Range<u32>) {
+        self.0.store(u64::from(tasks.start) << 32 | u64::from(tasks.end), Ordering::Relaxed);
+    }
+
+    fn clear(&self) {
+        self.0.store(0, Ordering::Relaxed);
+    }
+
+    /// Claims the first task.
+    fn first(&self) -> Option<u32> {
+        self.take(|tasks| (tasks.start, tasks.start + 1..tasks.end))
+    }
+
+    /// Claims the second half, which is all if there is one.
+    fn half(&self) -> Option<Range<u32>> {
+        self.take(|tasks| {
+            let middle = tasks.start + (tasks.end - tasks.start) / 2;
+            (middle..tasks.end, tasks.start..middle)
+        })
+    }
+
+    /// Returns what `split` claims of the tasks, if there are any, and leaves the rest.
+    fn take<T>(&self, split: impl Fn(Range<u32>) -> (T, Range<u32>)) -> Option<T> {
+        let mut word = self.0.load(Ordering::Relaxed);
+        loop {
+            let tasks = (word >> 32) as u32..word as u32;
+            if tasks.is_empty() {
+                return None;
+            }
+            let (claimed, rest) = split(tasks);
+            let left = u64::from(rest.start) << 32 | u64::from(rest.end);
+            // Only indices pass through here; what tasks read and write is ordered by the job's
+            // state, when it is joined and left.
+            match self.0.compare_exchange_weak(word, left, Ordering::Relaxed, Ordering::Relaxed) {
+                Ok(_) => return Some(claimed),
+                Err(now) => word = now,
+            }
         }
     }
 }
@@ -73,6 +133,8 @@ struct Shared {
     state: Padded<AtomicU64>,
     /// The job of the current number. Valid while `OPEN` or while anyone is inside.
     job: AtomicPtr<Job<'static>>,
+    /// The current job's tasks, by worker.
+    queues: Box<[Padded<Queue>]>,
     /// One flag per helper: set while it sleeps, or is about to.
     parked: Box<[Padded<AtomicBool>]>,
     /// Set while the caller sleeps until the last helper leaves.
@@ -130,6 +192,7 @@ impl Pool {
         let shared = Arc::new(Shared {
             state: Padded(AtomicU64::new(0)),
             job: AtomicPtr::new(std::ptr::null_mut()),
+            queues: (0..=n_helpers).map(|_| Padded(Queue(AtomicU64::new(0)))).collect(),
             parked: (0..n_helpers).map(|_| Padded(AtomicBool::new(false))).collect(),
             caller_parked: AtomicBool::new(false),
             caller: Mutex::new(None),
@@ -246,8 +309,8 @@ impl Shared {
     }
 }
 
-// SAFETY: every index below `n_tasks` is claimed once, by one `fetch_add` on the job's counter,
-// and its task called by the claimer. Worker 0 is the one thread that holds `turn`, worker
+// SAFETY: every index below `n_tasks` is put into one queue, leaves it by one exchange, which may
+// put it into another, and at last one that claims it; its task is called by the claimer. Worker 0 is the one thread that holds `turn`, worker
 // `i + 1` is the one thread of helper `i`, and a call made from inside a task runs on that
 // task's own thread under that task's own number. `run` returns (or unwinds) only after `close`
 // has seen that no helper is inside.
@@ -264,14 +327,29 @@ unsafe impl Parallel for Pool {
             }
             return;
         }
+        let Ok(n_tasks) = u32::try_from(n_tasks) else {
+            // More than a queue counts, so one part after another.
+            const PART: usize = u32::MAX as usize;
+            for first in (0..n_tasks).step_by(PART) {
+                self.run(PART.min(n_tasks - first), &|worker, index| task(worker, first + index));
+            }
+            return;
+        };
         let turn = lock(&self.turn);
         INSIDE.set((self.id(), 0));
-        let job = Job { task, n_tasks, next: AtomicUsize::new(0), panic: Mutex::new(None) };
-        let n_helpers = self.helpers.len().min(n_tasks.saturating_sub(1));
+        let shared = &*self.shared;
+        let job = Job { task, queues: &shared.queues, panic: Mutex::new(None) };
+        let n_helpers = self.helpers.len().min(n_tasks.saturating_sub(1) as usize);
+        // Nobody is inside a job now, so the queues are this thread's.
+        let mut rest = n_tasks;
+        for (others, queue) in (0..=n_helpers as u32).rev().zip(&shared.queues) {
+            let first = n_tasks - rest;
+            rest -= rest / (others + 1);
+            queue.0.fill(first..n_tasks - rest);
+        }
         if n_helpers == 0 {
             job.work(0);
         } else {
-            let shared = &*self.shared;
             shared.job.store((&raw const job).cast_mut().cast(), Ordering::Relaxed);
             // Nobody is inside and the job before is closed, so only this thread writes here.
             let state = shared.state.0.load(Ordering::Relaxed);

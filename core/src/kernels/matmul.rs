@@ -32,10 +32,10 @@ impl<'m, 'o> Product<'m, 'o> {
 /// Fewest rows that are worth a task of their own.
 const MIN_ROWS: usize = 16;
 /// Tasks per worker with several tokens, so that a slower core takes fewer.
-///
-/// With one token there is one: reading is all the work then, and begins anew, slowly, with every
-/// task (a fifth of the speed of small models).
 const TASKS_PER_WORKER: usize = 4;
+/// Bytes of weights that are worth a task with one token. Reading is all the work then, and
+/// memory serves one core now better, now worse than the other: few microseconds to wait for.
+const TASK_BYTES: usize = 32 << 10;
 
 impl KernelSet {
     /// Multiplies, in one pass over the workers, every product whose format takes activations of
@@ -52,16 +52,13 @@ impl KernelSet {
             p.weights.ty().activation() == acts.kind() && p.weights.n_cols() == acts.n_cols()
         };
         let total: usize = products.iter().filter(|p| takes(p)).map(|p| p.weights.n_rows()).sum();
-        let tasks = match (parallel.workers(), acts.n_rows()) {
-            (1, _) => 1,
-            (workers, 1) => workers,
-            (workers, _) => workers * TASKS_PER_WORKER,
+        let row_bytes = products.iter().map(|p| p.weights.row_bytes()).max().unwrap_or(0);
+        let chunk = match (parallel.workers(), acts.n_rows()) {
+            (1, _) => total,
+            (_, 1) => TASK_BYTES / row_bytes.max(1),
+            (workers, _) => total.div_ceil(workers * TASKS_PER_WORKER),
         };
-        let chunk = match tasks {
-            1 => total,
-            _ => total.div_ceil(tasks).next_multiple_of(MIN_ROWS),
-        };
-        let chunk = chunk.max(1);
+        let chunk = chunk.next_multiple_of(MIN_ROWS).max(MIN_ROWS);
         let parts = products.each_mut().map(|p| {
             let tasks = if takes(p) { p.weights.n_rows().div_ceil(chunk) } else { 0 };
             (p.weights, Shared::new(&mut *p.out), p.stride, tasks)

@@ -1,6 +1,6 @@
 use super::*;
 
-use std::sync::atomic::AtomicU32;
+use std::sync::atomic::{AtomicU32, AtomicUsize};
 
 /// Runs `n_tasks` tasks and checks the whole contract of `Parallel`: each index once, workers in
 /// range, and no two tasks under one worker number at the same time.

@@ -80,13 +80,30 @@ struct OneToken<S: RowSimd, F> {
     acc: S::Floats,
     qs: *const i8,
     groups: *const ActGroup,
+    /// The next bytes to ask for.
+    ahead: *const u8,
     format: PhantomData<F>,
+}
+
+impl<S: RowSimd, F: Format> OneToken<S, F> {
+    /// Asks for as many bytes as a group takes.
+    #[inline(always)]
+    fn ask_ahead(&mut self) {
+        let bytes = S::ROWS * F::BYTES / F::GROUPS;
+        let mut line = 0;
+        while line < bytes {
+            self.s.prefetch(self.ahead.wrapping_add(line));
+            line += LINE;
+        }
+        self.ahead = self.ahead.wrapping_add(bytes);
+    }
 }
 
 impl<S: RowSimd, F: Format> Sink<S> for OneToken<S, F> {
     #[inline(always)]
     unsafe fn take(&mut self, g: usize, group: &Group<S>) {
         let s = self.s;
+        self.ask_ahead();
         // SAFETY: the token has group `g`, by the caller's promise.
         unsafe {
             let qs = self.qs.add(ActGroup::LEN * g);
@@ -143,26 +160,21 @@ pub(super) unsafe fn one_token<S: RowSimd, F: Format>(s: S, m: &MatmulRows<'_>) 
     let stride = m.row_bytes();
     let mut row = 0;
     while row + S::ROWS <= m.n_rows() {
+        // SAFETY: the row exists.
+        let at = At { ptr: unsafe { m.rows().as_ptr().add(row * stride) }, stride };
+        // While these rows are read, bytes behind them are asked for in the order of memory. That
+        // is what fetches at full speed: sixteen rows read side by side are too many streams for
+        // most CPUs to see by themselves. A group asks for few lines, since a core waits when it
+        // has asked for too many at once.
         let mut sink = OneToken {
             s,
             acc: s.splat(0.0),
             qs: qs.as_ptr(),
             groups: groups.as_ptr(),
+            ahead: at.ptr.wrapping_add(AHEAD.max(S::ROWS * stride)),
             format: PhantomData::<F>,
         };
-        // SAFETY: the row exists.
-        let at = At { ptr: unsafe { m.rows().as_ptr().add(row * stride) }, stride };
-        // While these rows are read, bytes behind them are asked for in the order of memory. That
-        // is what fetches at full speed: sixteen rows read side by side are too many streams for
-        // most CPUs to see by themselves.
-        let mut ahead = at.ptr.wrapping_add(AHEAD.max(S::ROWS * stride));
         for b in 0..n_blocks {
-            let mut line = 0;
-            while line < S::ROWS * F::BYTES {
-                s.prefetch(ahead.wrapping_add(line));
-                line += LINE;
-            }
-            ahead = ahead.wrapping_add(S::ROWS * F::BYTES);
             // SAFETY: rows have `n_blocks` blocks, the token as many times `GROUPS` groups.
             unsafe { F::unpack(s, at.add(b * F::BYTES), b * F::GROUPS, &mut sink) };
         }
