@@ -55,6 +55,16 @@ impl<'a, T> Shared<'a, T> {
         Shared { start: slice.as_mut_ptr(), len: slice.len(), borrow: PhantomData }
     }
 
+    /// Elements.
+    pub(crate) const fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Where the slice begins.
+    pub(crate) const fn as_ptr(&self) -> *mut T {
+        self.start
+    }
+
     /// `len` elements from `start`, or an empty slice if they do not lie inside.
     ///
     /// # Safety

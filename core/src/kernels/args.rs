@@ -176,11 +176,33 @@ impl<'a> MatmulRows<'a> {
         self.acts.q8_row(t)
     }
 
+    /// All tokens' integers and groups, `n_tokens` × `n_cols` and one for 32 of them.
+    #[inline(always)]
+    pub(super) const fn q8(&self) -> (&'a [i8], &'a [ActGroup]) {
+        (self.acts.qs, self.acts.groups)
+    }
+
     /// The rows from `row` on, or `None` if there are none.
     pub(super) fn rows_from(&self, row: usize) -> Option<MatmulRows<'a>> {
         let n_rows = self.n_rows.checked_sub(row).filter(|&n| n > 0)?;
         let rows = self.rows.get(row * self.row_bytes..)?;
         Some(MatmulRows { rows, n_rows, out_start: self.out_start + row, ..*self })
+    }
+
+    /// How many tokens, from the first on, have a place for the results of all rows.
+    pub(super) fn n_places(&self) -> usize {
+        let end = self.out_start.checked_add(self.n_rows);
+        let Some(room) = end.and_then(|end| self.out.len().checked_sub(end)) else {
+            return 0;
+        };
+        let n = self.n_tokens();
+        room.checked_div(self.out_stride).map_or(n, |others| n.min(others + 1))
+    }
+
+    /// Where the result of row 0 and token 0 goes, and how many elements it is from there to the
+    /// next token's. The first `n_places` tokens' results all lie in the output.
+    pub(super) fn places(&self) -> (*mut f32, usize) {
+        (self.out.as_ptr().wrapping_add(self.out_start), self.out_stride)
     }
 
     /// Where the results of token `t` go, one per row.

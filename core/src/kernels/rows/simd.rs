@@ -1,5 +1,7 @@
 //! What an instruction set offers to products of quantized weights and activations.
 
+use core::ops::Range;
+
 use super::formats::Format;
 use super::tile::{Span, TileRows};
 use crate::kernels::args::MatmulRows;
@@ -241,17 +243,16 @@ pub(in crate::kernels) trait RowSimd: Copy {
     /// # Safety
     /// As there.
     unsafe fn fill<F: Format>(self, at: At, n_blocks: usize, tile: &mut TileRows<Self>);
-    /// [`super::tile::some_tokens`].
+    /// [`super::tile::tokens`].
     ///
     /// # Safety
     /// As there.
-    unsafe fn some_tokens<K: Kind, const H: usize, const N: usize>(
+    unsafe fn tokens<K: Kind, const H: usize, const N: usize>(
         self,
-        m: &MatmulRows<'_>,
         tile: &[TileRows<Self>; H],
-        span: Span,
-        t: usize,
-    );
+        span: &Span,
+        tokens: Range<usize>,
+    ) -> usize;
     /// Multiplies all rows that fill registers with several tokens, by [`super::tile::tiles`];
     /// returns how many rows those were.
     ///
@@ -293,29 +294,25 @@ macro_rules! compiled_under {
         }
 
         #[inline(always)]
-        unsafe fn some_tokens<K: Kind, const H: usize, const N: usize>(
+        unsafe fn tokens<K: Kind, const H: usize, const N: usize>(
             self,
-            m: &MatmulRows<'_>,
             tile: &[TileRows<Self>; H],
-            span: Span,
-            t: usize,
-        ) {
+            span: &Span,
+            tokens: core::ops::Range<usize>,
+        ) -> usize {
             $(#[$attr])*
             #[inline(never)]
             unsafe fn with_features<S: RowSimd, K: Kind, const H: usize, const N: usize>(
                 s: S,
-                m: &MatmulRows<'_>,
                 tile: &[TileRows<S>; H],
-                span: Span,
-                t: usize,
-            ) {
+                span: &Span,
+                tokens: core::ops::Range<usize>,
+            ) -> usize {
                 // SAFETY: passed on to the caller.
-                unsafe {
-                    $crate::kernels::rows::tile::some_tokens::<S, K, H, N>(s, m, tile, span, t)
-                }
+                unsafe { $crate::kernels::rows::tile::tokens::<S, K, H, N>(s, tile, span, tokens) }
             }
             // SAFETY: passed on to the caller; `self` proves the features.
-            unsafe { with_features::<Self, K, H, N>(self, m, tile, span, t) }
+            unsafe { with_features::<Self, K, H, N>(self, tile, span, tokens) }
         }
     };
 }

@@ -1,5 +1,7 @@
 //! Several tokens: weights unpacked into a tile once, for all of them.
 
+use core::ops::Range;
+
 use super::formats::{Format, Group, Sink};
 use super::simd::{At, Kind, RowSimd};
 use super::{dsum, excess, wanted};
@@ -77,7 +79,9 @@ pub(in crate::kernels) unsafe fn tiles<S: RowSimd, F: Format, const H: usize, co
     m: &MatmulRows<'_>,
     first_row: usize,
 ) -> usize {
-    let (stride, n_groups, n_tokens) = (m.row_bytes(), m.n_cols() / ActGroup::LEN, m.n_tokens());
+    let (stride, n_groups, n_tokens) = (m.row_bytes(), m.n_cols() / ActGroup::LEN, m.n_places());
+    let (qs, groups) = m.q8();
+    let (out, out_stride) = m.places();
     let mut tile = [TileRows::new(s); H];
     let mut row = first_row;
     while row + S::ROWS * H <= m.n_rows() {
@@ -93,25 +97,26 @@ pub(in crate::kernels) unsafe fn tiles<S: RowSimd, F: Format, const H: usize, co
                     s.fill::<F>(at, n / F::GROUPS, tile);
                 }
             }
-            let ends = first + n == n_groups;
-            let span = Span { row, first, n, ends, excess: excess::<S, F>() };
-            let mut t = 0;
-            // SAFETY: tokens below `n_tokens`, and groups that both they and the tile have.
+            let span = Span {
+                qs: qs.as_ptr().wrapping_add(ActGroup::LEN * first),
+                groups: groups.as_ptr().wrapping_add(first),
+                token_groups: n_groups,
+                n,
+                out: out.wrapping_add(row),
+                out_stride,
+                begins: first == 0,
+                ends: first + n == n_groups,
+                excess: excess::<S, F>(),
+            };
+            // SAFETY: the tokens have activations and a place for their results; the span's groups
+            // are both theirs and the tile's.
             unsafe {
                 // Few tokens at a time leave the multipliers waiting, so the last ones are taken
                 // by fours where that leaves fewer single ones.
-                while n_tokens - t >= N && n_tokens - t != 8 {
-                    s.some_tokens::<F::Kind, H, N>(m, &tile, span, t);
-                    t += N;
-                }
-                while n_tokens - t >= 4 {
-                    s.some_tokens::<F::Kind, H, 4>(m, &tile, span, t);
-                    t += 4;
-                }
-                while t < n_tokens {
-                    s.some_tokens::<F::Kind, H, 1>(m, &tile, span, t);
-                    t += 1;
-                }
+                let many = if n_tokens % N == 2 { n_tokens.saturating_sub(8) } else { n_tokens };
+                let t = s.tokens::<F::Kind, H, N>(&tile, &span, 0..many);
+                let t = s.tokens::<F::Kind, H, 4>(&tile, &span, t..n_tokens);
+                s.tokens::<F::Kind, H, 1>(&tile, &span, t..n_tokens);
             }
             first += n;
         }
@@ -120,52 +125,78 @@ pub(in crate::kernels) unsafe fn tiles<S: RowSimd, F: Format, const H: usize, co
     row
 }
 
-/// Which part of the dot products a tile holds.
-#[derive(Clone, Copy)]
+/// The part of the dot products that a tile is for.
 pub(in crate::kernels) struct Span {
-    row: usize,
-    /// Groups `first..first + n` of every row.
-    first: usize,
+    /// Token 0's first activations.
+    qs: *const i8,
+    /// What is kept beside them.
+    groups: *const ActGroup,
+    /// Groups from a token to the next.
+    token_groups: usize,
+    /// Groups of the part.
     n: usize,
-    /// Whether the dot products end here; otherwise they wait in the output for the next span.
+    /// Where token 0's results go.
+    out: *mut f32,
+    /// Elements from there to the next token's.
+    out_stride: usize,
+    /// Whether the dot products begin here; otherwise the output has their sums so far.
+    begins: bool,
+    /// Whether they end here.
     ends: bool,
     /// What the weights are too large by.
     excess: i32,
 }
 
+/// Multiplies as many of `tokens` as there are `N` at a time with a tile; returns the first that
+/// is left.
+///
+/// # Safety
+/// The span's pointers must be good for those tokens, for its groups of activations and for a
+/// result of each row of the tile, and nobody else may access these results.
+#[inline(always)]
+pub(in crate::kernels) unsafe fn tokens<S: RowSimd, K: Kind, const H: usize, const N: usize>(
+    s: S,
+    tile: &[TileRows<S>; H],
+    span: &Span,
+    tokens: Range<usize>,
+) -> usize {
+    let mut t = tokens.start;
+    while t + N <= tokens.end {
+        // SAFETY: passed on to the caller.
+        unsafe { some_tokens::<S, K, H, N>(s, tile, span, t) };
+        t += N;
+    }
+    t
+}
+
 /// Multiplies tokens `t..t + N` with a tile.
 ///
 /// # Safety
-/// As [`tiles`]; the span's rows and groups must exist, and so must the tokens.
+/// As [`tokens`].
 #[inline(always)]
-pub(in crate::kernels) unsafe fn some_tokens<
-    S: RowSimd,
-    K: Kind,
-    const H: usize,
-    const N: usize,
->(
+unsafe fn some_tokens<S: RowSimd, K: Kind, const H: usize, const N: usize>(
     s: S,
-    m: &MatmulRows<'_>,
     tile: &[TileRows<S>; H],
-    span: Span,
+    span: &Span,
     t: usize,
 ) {
     let mut acc = [[s.splat(0.0); H]; N];
-    let mut qs = [core::ptr::null::<i8>(); N];
-    let mut groups = [core::ptr::null::<ActGroup>(); N];
+    let mut qs = [span.qs; N];
+    let mut groups = [span.groups; N];
+    let mut out = [span.out; N];
     for i in 0..N {
-        let (q, g) = m.q8_row(t + i);
-        // SAFETY: the token has the span's groups.
-        (qs[i], groups[i]) =
-            unsafe { (q.as_ptr().add(ActGroup::LEN * span.first), g.as_ptr().add(span.first)) };
-        if span.first > 0 {
-            // SAFETY: no other part is alive; the slice has a place for every row.
-            unsafe {
-                if let Some(out) = m.out_row(t + i).get(span.row..span.row + S::ROWS * H) {
-                    for (h, acc) in acc[i].iter_mut().enumerate() {
-                        *acc = s.load(out.as_ptr().add(S::ROWS * h));
-                    }
-                }
+        let first = (t + i) * span.token_groups;
+        // SAFETY: the token's, by the caller's promise.
+        unsafe {
+            (qs[i], groups[i]) = (qs[i].add(ActGroup::LEN * first), groups[i].add(first));
+            out[i] = out[i].add((t + i) * span.out_stride);
+        }
+    }
+    if !span.begins {
+        for (acc, out) in acc.iter_mut().zip(out) {
+            for (h, acc) in acc.iter_mut().enumerate() {
+                // SAFETY: the rows' results, by the caller's promise.
+                *acc = unsafe { s.load(out.add(S::ROWS * h)) };
             }
         }
     }
@@ -222,15 +253,11 @@ pub(in crate::kernels) unsafe fn some_tokens<
             }
         }
     }
-    for (i, acc) in acc.iter().enumerate() {
-        // SAFETY: no other part is alive; the slice has a place for every row.
-        unsafe {
-            if let Some(out) = m.out_row(t + i).get_mut(span.row..span.row + S::ROWS * H) {
-                for (h, &acc) in acc.iter().enumerate() {
-                    let acc = if span.ends { s.canonical(acc) } else { acc };
-                    s.store(out.as_mut_ptr().add(S::ROWS * h), acc);
-                }
-            }
+    for (acc, out) in acc.iter().zip(out) {
+        for (h, &acc) in acc.iter().enumerate() {
+            let acc = if span.ends { s.canonical(acc) } else { acc };
+            // SAFETY: the rows' results, by the caller's promise.
+            unsafe { s.store(out.add(S::ROWS * h), acc) };
         }
     }
 }
