@@ -126,7 +126,13 @@ pub(in crate::kernels) trait RowSimd: Copy {
     /// What sums begin with: minus `excess` (what weights are too large by) times the sum of a
     /// group's activations. `pair` are the sums of the group's two runs; those not wanted are left
     /// out.
-    fn begin(self, pair: [i16; 2], wanted: [bool; 2], excess: i32) -> Self::Ints;
+    #[inline(always)]
+    fn begin(self, pair: [i16; 2], wanted: [bool; 2], excess: i32) -> Self::Ints {
+        let first = i32::from(wanted[0]) * i32::from(pair[0]);
+        let second = i32::from(wanted[1]) * i32::from(pair[1]);
+        // Not with vectors: their multipliers are what products wait for.
+        self.ints(-excess * (first + second))
+    }
     /// Steps that a partial sum can take before it must be flushed.
     fn steps<K: Kind>() -> usize;
     /// An empty partial sum, which may take the sum in.

@@ -289,16 +289,6 @@ impl RowSimd for Rows {
     }
 
     #[inline(always)]
-    fn begin(self, pair: [i16; 2], wanted: [bool; 2], excess: i32) -> __m512i {
-        let mask = (i32::from(wanted[0]) * 0xFFFF) | ((i32::from(wanted[1]) * 0xFFFF) << 16);
-        let both = i32::from(pair[0]) & 0xFFFF | i32::from(pair[1]) << 16;
-        let minus = -excess & 0xFFFF;
-        let factors = (minus | minus << 16) & mask;
-        // SAFETY: `self` proves the features.
-        unsafe { _mm512_madd_epi16(_mm512_set1_epi32(both), _mm512_set1_epi32(factors)) }
-    }
-
-    #[inline(always)]
     fn steps<K: Kind>() -> usize {
         8
     }
