@@ -29,8 +29,10 @@ impl<'m, 'o> Product<'m, 'o> {
     }
 }
 
-/// Fewest rows that are worth a task of their own.
-const MIN_ROWS: usize = 16;
+/// Tasks have a multiple of these rows with one token: they fill a register of any set.
+const ONE_TOKEN_ROWS: usize = 16;
+/// The same with several tokens, which are multiplied fastest with two registers of rows.
+const MANY_TOKENS_ROWS: usize = 32;
 /// Tasks per worker with several tokens, so that a slower core takes fewer.
 const TASKS_PER_WORKER: usize = 4;
 /// Bytes of weights that are worth a task with one token. Reading is all the work then, and
@@ -53,12 +55,12 @@ impl KernelSet {
         };
         let total: usize = products.iter().filter(|p| takes(p)).map(|p| p.weights.n_rows()).sum();
         let row_bytes = products.iter().map(|p| p.weights.row_bytes()).max().unwrap_or(0);
-        let chunk = match (parallel.workers(), acts.n_rows()) {
-            (1, _) => total,
-            (_, 1) => TASK_BYTES / row_bytes.max(1),
-            (workers, _) => total.div_ceil(workers * TASKS_PER_WORKER),
+        let (rows, multiple) = match (parallel.workers(), acts.n_rows()) {
+            (1, _) => (total, 1),
+            (_, 1) => (TASK_BYTES / row_bytes.max(1), ONE_TOKEN_ROWS),
+            (workers, _) => (total.div_ceil(workers * TASKS_PER_WORKER), MANY_TOKENS_ROWS),
         };
-        let chunk = chunk.next_multiple_of(MIN_ROWS).max(MIN_ROWS);
+        let chunk = rows.next_multiple_of(multiple).max(multiple);
         let parts = products.each_mut().map(|p| {
             let tasks = if takes(p) { p.weights.n_rows().div_ceil(chunk) } else { 0 };
             (p.weights, Shared::new(&mut *p.out), p.stride, tasks)

@@ -316,7 +316,7 @@ impl RowSimd for Rows {
         // SAFETY: passed on to the caller. 24 registers hold 2 × 6 sums and accumulators.
         unsafe {
             let row = tiles::<Self, F, 2, 6>(self, m, 0);
-            tiles::<Self, F, 1, 1>(self, m, row)
+            tiles::<Self, F, 1, 6>(self, m, row)
         }
     }
 }
