@@ -48,13 +48,16 @@ impl KernelSet {
         let shared = Split::new(n_queries, n_queries.div_ceil(sharers), left_over);
 
         let out = Shared::new(out);
+        let n_tasks = whole.n_tasks() + shared.n_tasks();
+        // Workers begin with neighbouring tasks, so whole heads and shares of one take turns.
+        let wholes_before = |task: usize| (task * whole.n_tasks()).div_ceil(n_tasks);
         let run = |_: usize, task: usize| {
-            let (head_kv, queries) = match task.checked_sub(whole.n_tasks()) {
-                None => whole.task(task),
-                Some(task) => {
-                    let (head, queries) = shared.task(task);
-                    (whole.n_heads + head, queries)
-                }
+            let n = wholes_before(task);
+            let (head_kv, queries) = if wholes_before(task + 1) > n {
+                whole.task(n)
+            } else {
+                let (head, queries) = shared.task(task - n);
+                (whole.n_heads + head, queries)
             };
             let [keys, values] = cache(head_kv);
             let window = shape.window.unwrap_or(usize::MAX);
@@ -65,10 +68,7 @@ impl KernelSet {
             // with them outputs that no other task writes or reads meanwhile.
             unsafe { self.attend(&attend) };
         };
-        match whole.n_tasks() + shared.n_tasks() {
-            1 => run(0, 0),
-            n_tasks => parallel.run(n_tasks, &run),
-        }
+        if n_tasks == 1 { run(0, 0) } else { parallel.run(n_tasks, &run) }
     }
 }
 
