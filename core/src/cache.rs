@@ -91,11 +91,11 @@ pub(crate) enum Half {
 impl<'b> KvCache<'b> {
     pub(crate) fn new(shape: CacheShape, arena: &mut Arena<'b>) -> Result<Self, ArenaError> {
         let store = match shape.ty {
-            CacheType::F16 => Store::F16(Plane::new(&shape, shape.head_dim, arena)?),
-            CacheType::F32 => Store::F32(Plane::new(&shape, shape.head_dim, arena)?),
+            CacheType::F16 => Store::F16(Plane::of_elements(&shape, arena)?),
+            CacheType::F32 => Store::F32(Plane::of_elements(&shape, arena)?),
             CacheType::Q8_0 => Store::Q8_0 {
-                qs: Plane::new(&shape, shape.head_dim, arena)?,
-                d: Plane::new(&shape, shape.groups(), arena)?,
+                qs: Plane::of_elements(&shape, arena)?,
+                d: Plane::of_scales(&shape, arena)?,
             },
         };
         Ok(KvCache { shape, store })
@@ -239,24 +239,57 @@ stored!(i8, u16, f32);
 #[derive(Debug)]
 struct Plane<'b, T> {
     values: &'b mut [T],
+    order: [Order; 2],
     width: usize,
     rows: usize,
     n_head_kv: usize,
 }
 
+/// How positions lie in a head.
+#[derive(Clone, Copy, Debug)]
+enum Order {
+    /// One after another.
+    Rows,
+    /// Sixteen side by side.
+    Lanes,
+}
+
+impl Order {
+    /// Where element `i` of a position lies in a head of rows of `width`.
+    const fn index(self, width: usize, pos: usize, i: usize) -> usize {
+        match self {
+            Order::Rows => pos * width + i,
+            Order::Lanes => (pos / LANES * width + i) * LANES + pos % LANES,
+        }
+    }
+}
+
 /// One head's part of a plane, to be written.
 struct Places<'p, T> {
     values: &'p mut [T],
-    half: Half,
+    order: Order,
     width: usize,
 }
 
 impl<'b, T: Stored + Default + Send> Plane<'b, T> {
-    fn new(shape: &CacheShape, width: usize, arena: &mut Arena<'b>) -> Result<Self, ArenaError> {
+    fn of_elements(shape: &CacheShape, arena: &mut Arena<'b>) -> Result<Self, ArenaError> {
+        Self::new(shape, shape.head_dim, [Order::Lanes, Order::Rows], arena)
+    }
+
+    fn of_scales(shape: &CacheShape, arena: &mut Arena<'b>) -> Result<Self, ArenaError> {
+        Self::new(shape, shape.groups(), [Order::Lanes; 2], arena)
+    }
+
+    fn new(
+        shape: &CacheShape,
+        width: usize,
+        order: [Order; 2],
+        arena: &mut Arena<'b>,
+    ) -> Result<Self, ArenaError> {
         // Every position counts only once it was written, so a long context costs memory only as
         // it fills.
         let values = arena.take_unzeroed(shape.len(width).unwrap_or(usize::MAX))?;
-        Ok(Plane { values, width, rows: shape.rows(), n_head_kv: shape.n_head_kv })
+        Ok(Plane { values, order, width, rows: shape.rows(), n_head_kv: shape.n_head_kv })
     }
 
     const fn head_len(&self) -> usize {
@@ -276,7 +309,7 @@ impl<'b, T: Stored + Default + Send> Plane<'b, T> {
     fn head_mut(&mut self, layer: usize, half: Half, head: usize) -> Places<'_, T> {
         let (start, len, width) = (self.start(layer, half, head), self.head_len(), self.width);
         let values = self.values.get_mut(start..start + len).unwrap_or_default();
-        Places { values, half, width }
+        Places { values, order: self.order[half as usize], width }
     }
 
     /// Calls `f` for each head of one layer's keys or values.
@@ -288,9 +321,10 @@ impl<'b, T: Stored + Default + Send> Plane<'b, T> {
         f: &(dyn Fn(usize, &mut Places<'_, T>) + Sync),
     ) {
         let (start, len, width) = (self.start(layer, half, 0), self.head_len(), self.width);
+        let order = self.order[half as usize];
         let heads = self.values.get_mut(start..start + self.n_head_kv * len).unwrap_or_default();
         for_each_part(parallel, heads, len, &|_, head, values: &mut [T]| {
-            f(head, &mut Places { values, half, width });
+            f(head, &mut Places { values, order, width });
         });
     }
 
@@ -301,12 +335,13 @@ impl<'b, T: Stored + Default + Send> Plane<'b, T> {
     /// Half, and index in the plane, of every value of the first `n` positions in saving order: row
     /// by row in both halves.
     fn saved_order(&self, n: usize) -> impl Iterator<Item = usize> + use<T> {
-        let (width, head_len, n_head_kv) = (self.width, self.head_len(), self.n_head_kv);
+        let (order, width) = (self.order, self.width);
+        let (head_len, n_head_kv) = (self.head_len(), self.n_head_kv);
         let n_heads = self.values.len() / head_len.max(1);
         (0..n_heads).flat_map(move |head| {
-            let half = if head / n_head_kv.max(1) % 2 == 0 { Half::Keys } else { Half::Values };
+            let order = order[head / n_head_kv.max(1) % 2];
             (0..n).flat_map(move |pos| {
-                (0..width).map(move |i| head * head_len + index(half, width, pos, i))
+                (0..width).map(move |i| head * head_len + order.index(width, pos, i))
             })
         })
     }
@@ -326,30 +361,17 @@ impl<'b, T: Stored + Default + Send> Plane<'b, T> {
     }
 }
 
-/// Where element `i` of a position lies in a head of rows of `width`.
-const fn index(half: Half, width: usize, pos: usize, i: usize) -> usize {
-    match half {
-        Half::Keys => (pos / LANES * width + i) * LANES + pos % LANES,
-        Half::Values => pos * width + i,
-    }
-}
-
 impl<T: Copy> Places<'_, T> {
     /// Stores elements of a position from `i` on.
     fn put(&mut self, pos: usize, i: usize, values: &[T]) {
-        let places = self.values.get_mut(index(self.half, self.width, pos, i)..);
-        match (self.half, places) {
-            (Half::Values, Some(places)) => {
-                for (place, &value) in places.iter_mut().zip(values) {
-                    *place = value;
-                }
-            }
-            (Half::Keys, Some(places)) => {
-                for (place, &value) in places.iter_mut().step_by(LANES).zip(values) {
-                    *place = value;
-                }
-            }
-            _ => {}
+        let first = self.order.index(self.width, pos, i);
+        let step = match self.order {
+            Order::Rows => 1,
+            Order::Lanes => LANES,
+        };
+        let places = self.values.get_mut(first..).unwrap_or_default();
+        for (place, &value) in places.iter_mut().step_by(step).zip(values) {
+            *place = value;
         }
     }
 }

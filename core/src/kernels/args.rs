@@ -230,7 +230,7 @@ pub enum RopePairs {
 ///
 /// Values are rows: element `i` of position `t` is at `t · head_dim + i`. Keys are interleaved by
 /// sixteen positions, so that these are side by side: `(t / 16 · head_dim + i) · 16 + t mod 16`.
-/// Scales lie likewise, with one per 32 elements (and one for the rest) in place of each `i`.
+/// Scales, one per 32 elements (and one for the rest) in place of each `i`, lie as keys do in both.
 #[derive(Clone, Copy, Debug)]
 pub enum CacheRef<'a> {
     /// Half floats.

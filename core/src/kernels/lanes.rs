@@ -21,8 +21,6 @@ pub(super) trait Lanes: Float {
     fn load_i8(from: &[i8; LANES]) -> Self;
     /// Half floats, rounded as [`f32_to_f16`] does.
     fn store_f16(self, to: &mut [u16; LANES]);
-    /// A half float, in every lane.
-    fn splat_f16(bits: u16) -> Self;
     /// The greatest lane; there must be no NaN.
     fn greatest(self) -> f32;
     /// The sum of integers below 2^19, which no order of additions changes.
@@ -67,7 +65,6 @@ pub(super) trait Register: Copy {
     fn where_greater(a: Self, b: Self, x: Self, y: Self) -> Self;
     fn canonical(a: Self) -> Self;
     fn powers_of_two(a: Self) -> (Self, Self);
-    fn splat_f16(bits: u16) -> Self;
     fn greatest(a: Self) -> f32;
     unsafe fn load(from: *const f32) -> Self;
     unsafe fn store(a: Self, to: *mut f32);
@@ -233,10 +230,6 @@ impl<R: Register, const N: usize> Lanes for Registers<R, N> {
         }
     }
     #[inline(always)]
-    fn splat_f16(bits: u16) -> Self {
-        Registers([R::splat_f16(bits); N])
-    }
-    #[inline(always)]
     fn greatest(self) -> f32 {
         let mut greatest = R::splat(f32::NEG_INFINITY);
         for &a in &self.0 {
@@ -304,10 +297,6 @@ impl Register for f32 {
     #[inline(always)]
     fn powers_of_two(a: f32) -> (f32, f32) {
         Float::powers_of_two(a)
-    }
-    #[inline(always)]
-    fn splat_f16(bits: u16) -> f32 {
-        f16_to_f32(bits)
     }
     #[inline(always)]
     fn greatest(a: f32) -> f32 {

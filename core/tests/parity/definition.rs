@@ -7,6 +7,8 @@ use bantam_core::math::{CANONICAL_NAN, exp, gelu, silu, tanh};
 use bantam_core::quant::block::{Block32, Block256, blocks};
 use bantam_core::quant::{Activation, GgmlType};
 
+use crate::stored::CachedRow;
+
 /// 1.5
 pub(crate) fn canonical(x: f32) -> f32 {
     if x.is_nan() { CANONICAL_NAN } else { x }
@@ -164,8 +166,8 @@ pub(crate) fn rope(pairs: RopePairs, x: &[f32], cos: &[f32], sin: &[f32]) -> Vec
 /// What section 8 is given: keys and values are one row per position.
 pub(crate) struct Attention<'a> {
     pub(crate) q: &'a [f32],
-    pub(crate) k: &'a [Vec<f32>],
-    pub(crate) v: &'a [Vec<f32>],
+    pub(crate) k: &'a [CachedRow],
+    pub(crate) v: &'a [CachedRow],
     pub(crate) first: usize,
     pub(crate) end: usize,
     pub(crate) scale: f32,
@@ -178,7 +180,15 @@ pub(crate) fn attend(a: &Attention<'_>) -> Vec<f32> {
     for chunk in a.first / 64..a.end.div_ceil(64) {
         let here = (chunk * 64).max(a.first)..((chunk + 1) * 64).min(a.end);
         let score = |t: usize| {
-            let s = a.q.iter().zip(&a.k[t]).fold(0.0f32, |s, (q, k)| q.mul_add(*k, s)) * a.scale;
+            let dot =
+                |q: &[f32], k: &[f32]| q.iter().zip(k).fold(0.0, |s, (q, k)| q.mul_add(*k, s));
+            let CachedRow { values, scales } = &a.k[t];
+            let groups = a.q.chunks(32).zip(values.chunks(32));
+            let s = match scales {
+                None => dot(a.q, values),
+                Some(d) => groups.zip(d).fold(0.0f32, |s, ((q, k), d)| dot(q, k).mul_add(*d, s)),
+            };
+            let s = s * a.scale;
             a.soft_cap.map_or(s, |cap| cap * tanh(s / cap))
         };
         let s: Vec<f32> = here.clone().map(score).collect();
@@ -192,7 +202,9 @@ pub(crate) fn attend(a: &Attention<'_>) -> Vec<f32> {
         for (t, s) in here.zip(s) {
             let e = exp(s - m);
             l[t % 16] += e;
-            for (o, &v) in o.iter_mut().zip(&a.v[t]) {
+            let CachedRow { values, scales } = &a.v[t];
+            for (i, (o, &v)) in o.iter_mut().zip(values).enumerate() {
+                let e = scales.as_ref().map_or(e, |d| e * d[i / 32]);
                 *o = e.mul_add(v, *o);
             }
         }

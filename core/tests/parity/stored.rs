@@ -4,12 +4,18 @@ use bantam_core::cache::CacheType;
 use bantam_core::half::f16_to_f32;
 use bantam_core::kernels::CacheRef;
 
+/// A key or value as it is read.
+pub(crate) struct CachedRow {
+    pub(crate) values: Vec<f32>,
+    /// What each 32 values are multiplied with, in caches of integers.
+    pub(crate) scales: Option<Vec<f32>>,
+}
+
 /// One head's keys or values as a cache holds them, in memory that holds NaN everywhere else.
 pub(crate) struct Stored {
     ty: CacheType,
     offset: usize,
-    /// The rows as the numerics text says that they are read back.
-    pub(crate) rows: Vec<Vec<f32>>,
+    pub(crate) rows: Vec<CachedRow>,
     floats: Vec<f32>,
     halves: Vec<u16>,
     integers: Vec<i8>,
@@ -20,8 +26,9 @@ impl Stored {
         let width = rows[0].len();
         let groups = width.div_ceil(32);
         let n = rows.len().next_multiple_of(16);
-        let place = |width: usize, t: usize, i: usize| {
-            offset + if interleaved { (t / 16 * width + i) * 16 + t % 16 } else { t * width + i }
+        let lane = |width: usize, t: usize, i: usize| offset + (t / 16 * width + i) * 16 + t % 16;
+        let place = |t: usize, i: usize| {
+            if interleaved { lane(width, t, i) } else { offset + t * width + i }
         };
         let mut out = Stored {
             ty,
@@ -34,11 +41,11 @@ impl Stored {
         for (t, row) in rows.iter().enumerate() {
             let (q, d) = crate::definition::store_q8_0(row);
             if ty == CacheType::Q8_0 {
-                d.iter().enumerate().for_each(|(i, &d)| out.halves[place(groups, t, i)] = d);
+                d.iter().enumerate().for_each(|(i, &d)| out.halves[lane(groups, t, i)] = d);
             }
             let half = crate::definition::store_f16(row);
-            let read_back = (0..width).map(|i| {
-                let at = place(width, t, i);
+            let values = (0..width).map(|i| {
+                let at = place(t, i);
                 match ty {
                     CacheType::F32 => out.floats[at] = row[i],
                     CacheType::F16 => out.halves[at] = half[i],
@@ -47,10 +54,12 @@ impl Stored {
                 match ty {
                     CacheType::F32 => row[i],
                     CacheType::F16 => f16_to_f32(half[i]),
-                    CacheType::Q8_0 => f32::from(q[i]) * f16_to_f32(d[i / 32]),
+                    CacheType::Q8_0 => f32::from(q[i]),
                 }
             });
-            out.rows.push(read_back.collect());
+            let values = values.collect();
+            let scales = d.iter().map(|&d| f16_to_f32(d)).collect();
+            out.rows.push(CachedRow { values, scales: (ty == CacheType::Q8_0).then_some(scales) });
         }
         out
     }

@@ -68,7 +68,6 @@ impl Register for float32x4_t {
             let y = vshlq_n_s32::<23>(vaddq_s32(vsubq_s32(n, half), bias));
             (vreinterpretq_f32_s32(x), vreinterpretq_f32_s32(y))
         };
-        splat_f16(bits: u16) -> Self = widen(vdup_n_u16(bits));
         greatest(a: Self) -> f32 = vmaxvq_f32(a);
         total(a: Self) -> f32 = vaddvq_f32(a);
     }

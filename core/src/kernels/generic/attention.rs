@@ -28,19 +28,24 @@ pub(in crate::kernels) trait Cached: Copy {
     /// Keys of sixteen positions, `head_dim` times sixteen lanes.
     type Block: Copy;
 
+    /// Whether elements are integers, of which a group has a scale.
+    const SCALED: bool;
+
     fn block(self, block: usize, head_dim: usize) -> Option<Self::Block>;
-    /// What the keys of a group of elements are multiplied with, if with anything.
-    fn key_scale<L: Lanes>(block: Self::Block, group: usize) -> L;
-    /// Element `i` of each key.
-    fn key<L: Lanes>(block: Self::Block, i: usize, scale: L) -> L;
-    /// Elements from `i` on of the value of position `t`; `i` is a multiple of `P` times sixteen.
+    /// Element `i` of each key, not scaled.
+    fn key<L: Lanes>(block: Self::Block, i: usize) -> L;
+    /// Scales of a group of elements of the keys, or of values, of sixteen positions.
+    fn key_scales<L: Lanes>(block: Self::Block, group: usize) -> L;
+    fn value_scales<L: Lanes>(self, head_dim: usize, block: usize, group: usize) -> Option<L>;
+    /// Elements from `i` on of the value of position `t`, not scaled; `i` is a multiple of `P`
+    /// times sixteen.
     fn value<L: Lanes, const P: usize>(self, head_dim: usize, t: usize, i: usize)
     -> Option<[L; P]>;
+    /// Element `i` of the value of position `t`, not scaled.
+    fn value_of(self, head_dim: usize, t: usize, i: usize) -> Option<f32>;
     /// Asks for as many bytes as the key of position `t` has, about where it lies: interleaved,
     /// sixteen of these are those of sixteen keys.
     fn prefetch_key<I: Isa>(self, head_dim: usize, t: usize);
-    /// Element `i` of the value of position `t`.
-    fn value_of(self, head_dim: usize, t: usize, i: usize) -> Option<f32>;
 }
 
 /// Asks for row `t` of rows of `width`, if it is there.
@@ -91,18 +96,23 @@ impl Element for f32 {
 
 impl<'a, E: Element> Cached for &'a [E] {
     type Block = &'a [[E; LANES]];
+    const SCALED: bool = false;
 
     #[inline(always)]
     fn block(self, block: usize, head_dim: usize) -> Option<Self::Block> {
         block_of(self, block, head_dim)
     }
     #[inline(always)]
-    fn key_scale<L: Lanes>(_: Self::Block, _: usize) -> L {
+    fn key<L: Lanes>(block: Self::Block, i: usize) -> L {
+        E::load(&block[i])
+    }
+    #[inline(always)]
+    fn key_scales<L: Lanes>(_: Self::Block, _: usize) -> L {
         L::splat(1.0)
     }
     #[inline(always)]
-    fn key<L: Lanes>(block: Self::Block, i: usize, _: L) -> L {
-        E::load(&block[i])
+    fn value_scales<L: Lanes>(self, _: usize, _: usize, _: usize) -> Option<L> {
+        Some(L::splat(1.0))
     }
     #[inline(always)]
     fn value<L: Lanes, const P: usize>(
@@ -138,6 +148,7 @@ struct Q8<'a> {
 
 impl<'a> Cached for Q8<'a> {
     type Block = (&'a [[i8; LANES]], &'a [[u16; LANES]]);
+    const SCALED: bool = true;
 
     #[inline(always)]
     fn block(self, block: usize, head_dim: usize) -> Option<Self::Block> {
@@ -145,12 +156,16 @@ impl<'a> Cached for Q8<'a> {
         Some((block_of(self.qs, block, head_dim)?, d))
     }
     #[inline(always)]
-    fn key_scale<L: Lanes>((_, d): Self::Block, group: usize) -> L {
+    fn key<L: Lanes>((qs, _): Self::Block, i: usize) -> L {
+        L::load_i8(&qs[i])
+    }
+    #[inline(always)]
+    fn key_scales<L: Lanes>((_, d): Self::Block, group: usize) -> L {
         d.get(group).map_or(L::splat(0.0), L::load_f16)
     }
     #[inline(always)]
-    fn key<L: Lanes>((qs, _): Self::Block, i: usize, scale: L) -> L {
-        L::load_i8(&qs[i]) * scale
+    fn value_scales<L: Lanes>(self, head_dim: usize, block: usize, group: usize) -> Option<L> {
+        Some(L::load_f16(block_of(self.d, block, head_dim.div_ceil(GROUP))?.get(group)?))
     }
     #[inline(always)]
     fn value<L: Lanes, const P: usize>(
@@ -161,25 +176,19 @@ impl<'a> Cached for Q8<'a> {
     ) -> Option<[L; P]> {
         let start = t * head_dim + i;
         let values = self.qs.get(start..start + P * LANES)?.as_chunks().0;
-        let first = t * head_dim.div_ceil(GROUP) + i / GROUP;
-        let (mut out, mut d) = ([L::splat(0.0); P], L::splat(0.0));
-        for (p, (out, values)) in out.iter_mut().zip(values).enumerate() {
-            // Two vectors share a scale, and an even number of them begins with a new one.
-            if p % (GROUP / LANES) == 0 {
-                d = L::splat_f16(*self.d.get(first + p * LANES / GROUP)?);
-            }
-            *out = L::load_i8(values) * d;
+        let mut out = [L::splat(0.0); P];
+        for (out, values) in out.iter_mut().zip(values) {
+            *out = L::load_i8(values);
         }
         Some(out)
     }
     #[inline(always)]
-    fn prefetch_key<I: Isa>(self, head_dim: usize, t: usize) {
-        prefetch_row::<I, i8>(self.qs, head_dim, t);
+    fn value_of(self, head_dim: usize, t: usize, i: usize) -> Option<f32> {
+        Some(f32::from(*self.qs.get(t * head_dim + i)?))
     }
     #[inline(always)]
-    fn value_of(self, head_dim: usize, t: usize, i: usize) -> Option<f32> {
-        let d = f16_to_f32(*self.d.get(t * head_dim.div_ceil(GROUP) + i / GROUP)?);
-        Some(f32::from(*self.qs.get(t * head_dim + i)?) * d)
+    fn prefetch_key<I: Isa>(self, head_dim: usize, t: usize) {
+        prefetch_row::<I, i8>(self.qs, head_dim, t);
     }
 }
 
@@ -380,19 +389,28 @@ fn score_blocks<L: Lanes, C: Cached, const N: usize, const P: usize>(
     }
     let mut sums = [[L::splat(0.0); P]; N];
     for group in 0..head_dim.div_ceil(GROUP) {
-        let mut scales = [L::splat(0.0); P];
-        for p in 0..P {
-            scales[p] = C::key_scale(blocks[p], group);
+        // A scaled group has a sum of its own.
+        let before = sums;
+        if C::SCALED {
+            sums = [[L::splat(0.0); P]; N];
         }
         for i in group * GROUP..((group + 1) * GROUP).min(head_dim) {
             let mut k = [L::splat(0.0); P];
             for p in 0..P {
-                k[p] = C::key(blocks[p], i, scales[p]);
+                k[p] = C::key(blocks[p], i);
             }
             for n in 0..N {
                 let q = L::splat(q[n][i]);
                 for p in 0..P {
                     sums[n][p] = q.fma(k[p], sums[n][p]);
+                }
+            }
+        }
+        if C::SCALED {
+            for p in 0..P {
+                let scales = C::key_scales::<L>(blocks[p], group);
+                for n in 0..N {
+                    sums[n][p] = sums[n][p].fma(scales, before[n][p]);
                 }
             }
         }
@@ -483,7 +501,9 @@ pub(in crate::kernels) fn add_values<I: Isa, C: Cached, const N: usize>(
         for (i, o) in state.out.iter_mut().enumerate().skip(i) {
             let weights = state.e.as_flattened().get(slice.lanes.clone()).unwrap_or(&[]);
             for (t, &e) in (slice.start + slice.lanes.start..).zip(weights) {
-                let Some(v) = values.value_of(head_dim, t, i) else { return };
+                let scales = values.value_scales::<I::Lanes>(head_dim, t / LANES, i / GROUP);
+                let (Some(v), Some(d)) = (values.value_of(head_dim, t, i), scales) else { return };
+                let e = if C::SCALED { e * d.to_array()[t % LANES] } else { e };
                 *o = fma(e, v, *o);
             }
         }
@@ -506,14 +526,33 @@ fn add_part<I: Isa, C: Cached, const N: usize, const P: usize>(
             *sum = I::Lanes::load(from);
         }
     }
+    // The weights of each of the part's groups.
+    let mut scaled = [[[[0.0; LANES]; BLOCKS]; 2]; N];
+    if C::SCALED {
+        let (first, end) = (slice.lanes.start / LANES, slice.lanes.end.div_ceil(LANES));
+        for (state, scaled) in states.iter().zip(&mut scaled) {
+            for (g, scaled) in scaled.iter_mut().enumerate().take((P * LANES).div_ceil(GROUP)) {
+                let blocks = scaled.iter_mut().zip(&state.e).enumerate();
+                for (b, (scaled, e)) in blocks.take(end).skip(first) {
+                    let (block, group) = (slice.start / LANES + b, i / GROUP + g);
+                    let d: I::Lanes = values.value_scales(slice.head_dim, block, group)?;
+                    (I::Lanes::load(e) * d).store(scaled);
+                }
+            }
+        }
+    }
     for t in slice.lanes.start..slice.lanes.end.min(CHUNK) {
         if i == 0 {
             keys.prefetch_key::<I>(slice.head_dim, slice.start + CHUNK + t);
         }
         let v: [I::Lanes; P] = values.value(slice.head_dim, slice.start + t, i)?;
         for n in 0..N {
-            let e = I::Lanes::splat(states[n].e.as_flattened()[t]);
             for p in 0..P {
+                let e = match C::SCALED {
+                    true => &scaled[n][p * LANES / GROUP],
+                    false => &states[n].e,
+                };
+                let e = I::Lanes::splat(e.as_flattened()[t]);
                 sums[n][p] = e.fma(v[p], sums[n][p]);
             }
         }

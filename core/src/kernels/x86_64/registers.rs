@@ -45,7 +45,6 @@ impl Register for __m256 {
             let y = _mm256_add_epi32(_mm256_sub_epi32(n, half), bias);
             (_mm256_castsi256_ps(x), _mm256_castsi256_ps(_mm256_slli_epi32::<23>(y)))
         };
-        splat_f16(bits: u16) -> Self = _mm256_cvtph_ps(_mm_set1_epi16(bits as i16));
         greatest(a: Self) -> f32 = {
             let a = _mm_max_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps::<1>(a));
             let a = _mm_max_ps(a, _mm_movehl_ps(a, a));
@@ -119,7 +118,6 @@ impl Register for __m512 {
             let y = _mm512_add_epi32(_mm512_sub_epi32(n, half), bias);
             (_mm512_castsi512_ps(x), _mm512_castsi512_ps(_mm512_slli_epi32::<23>(y)))
         };
-        splat_f16(bits: u16) -> Self = _mm512_cvtph_ps(_mm256_set1_epi16(bits as i16));
         greatest(a: Self) -> f32 = _mm512_reduce_max_ps(a);
         total(a: Self) -> f32 = _mm512_reduce_add_ps(a);
     }
