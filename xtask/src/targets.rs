@@ -259,8 +259,8 @@ impl EmulatedArm {
 /// Options of `cargo xtask qemu`.
 #[derive(clap::Args, Default)]
 pub(crate) struct QemuOptions {
-    /// CPU to emulate (cortex-a72: no dot product; cortex-a76: dot product; max: everything;
-    /// cortex-a7: 32 bits, DSP instructions) [default: cortex-a76, then cortex-a7]
+    /// CPU to emulate (cortex-a72: no dot product; cortex-a76: dot product; max: `i8mm` too;
+    /// cortex-a7: 32 bits, DSP instructions) [default: max, then cortex-a7]
     #[arg(long)]
     cpu: Option<String>,
     /// Names of tests to run, and options for the test program
@@ -278,7 +278,8 @@ pub(crate) fn qemu(cx: &Context, options: &QemuOptions) -> Result<Ran> {
             bail!("a CPU's name has no spaces: {cpu:?}")
         }
         Some(cpu) => vec![&**cpu],
-        None => vec!["cortex-a76", "cortex-a7"],
+        // Every set of 64-bit Arm, then that of 32 bits.
+        None => vec!["max", "cortex-a7"],
     };
     let mut ran = Ran::No;
     for cpu in cpus {

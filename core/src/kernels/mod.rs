@@ -56,6 +56,8 @@ static TABLES: &[&Table] = &[
     &aarch64::NEON,
     #[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
     &aarch64::DOTPROD,
+    #[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
+    &aarch64::I8MM,
     #[cfg(bantam_arm_dsp)]
     &arm::DSP,
     #[cfg(target_arch = "x86_64")]

@@ -41,6 +41,8 @@ impl Instruction {
             #[cfg(target_arch = "x86_64")]
             "x86_64/avx2" => Some(Instruction::VpmaddubswYmm),
             #[cfg(target_arch = "aarch64")]
+            "aarch64/i8mm" => Some(Instruction::Smmla),
+            #[cfg(target_arch = "aarch64")]
             "aarch64/dotprod" => Some(Instruction::Sdot),
             #[cfg(target_arch = "aarch64")]
             "aarch64/neon" => Some(Instruction::Smlal),

@@ -1,8 +1,11 @@
 //! Sets for 64-bit Arm.
 
+mod decode;
 mod dotprod;
+mod i8mm;
 mod neon;
 mod rows;
 
 pub(super) use dotprod::TABLE as DOTPROD;
+pub(super) use i8mm::TABLE as I8MM;
 pub(super) use neon::TABLE as NEON;

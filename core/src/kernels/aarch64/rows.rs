@@ -4,9 +4,11 @@ use core::arch::aarch64::*;
 use core::arch::asm;
 use core::marker::PhantomData;
 
+use super::decode;
 use super::neon::widen;
 use crate::kernels::args::MatmulRows;
 use crate::kernels::rows::{At, Format, Kind, RowSimd, Span, TileRows, compiled_under, tiles};
+use crate::quant::GgmlType;
 
 /// How bytes are multiplied.
 pub(super) trait Bytes: Copy {
@@ -19,16 +21,43 @@ pub(super) trait Bytes: Copy {
     fn step(sum: Self::Partial, w: int8x16_t, x: int8x16_t) -> Self::Partial;
     fn flush(sum: int32x4_t, partial: Self::Partial) -> int32x4_t;
 
-    /// Adds the products of each row's bytes with `x`, if that is faster than taking the rows side
-    /// by side.
+    /// [`RowSimd::one_token`] for formats that have a faster way.
     ///
     /// # Safety
-    /// `16·P` activations must be readable at `x`.
-    unsafe fn dot_rows<const P: usize>(
-        sum: int32x4_t,
-        w: [[int8x16_t; 4]; P],
-        x: *const i8,
-    ) -> Option<int32x4_t>;
+    /// As there.
+    #[inline(always)]
+    unsafe fn one_token(_ty: GgmlType, _m: &MatmulRows<'_>) -> Option<usize> {
+        None
+    }
+
+    /// Adds the products of sixteen bytes of each of four rows with as many activations, if that
+    /// is faster than [`Bytes::step`]; says whether it has.
+    ///
+    /// # Safety
+    /// Sixteen activations must be readable at `x`.
+    #[inline(always)]
+    unsafe fn dot16(_sum: &mut int32x4_t, _w: [int8x16_t; 4], _x: *const i8) -> bool {
+        false
+    }
+
+    /// A group of a tile in the form that [`Bytes::tile16`] wants.
+    #[inline(always)]
+    fn settle(w: [int8x16_t; 8]) -> [int8x16_t; 8] {
+        w
+    }
+
+    /// [`Bytes::dot16`] for half of a settled group of `4·H` rows and `N` tokens.
+    ///
+    /// # Safety
+    /// Sixteen activations must be readable at each of `x`.
+    #[inline(always)]
+    unsafe fn tile16<const H: usize, const N: usize>(
+        _sums: &mut [[int32x4_t; H]; N],
+        _w: [[int8x16_t; 4]; H],
+        _x: [*const i8; N],
+    ) -> bool {
+        false
+    }
 }
 
 /// Widening multiplications, which every CPU has.
@@ -66,34 +95,26 @@ impl Bytes for Widening {
         // SAFETY: NEON is a feature of the target.
         unsafe { vaddq_s32(sum, vpaddq_s32(vpaddlq_s16(low), vpaddlq_s16(high))) }
     }
-
-    #[inline(always)]
-    unsafe fn dot_rows<const P: usize>(
-        _: int32x4_t,
-        _: [[int8x16_t; 4]; P],
-        _: *const i8,
-    ) -> Option<int32x4_t> {
-        None
-    }
 }
 
 /// The dot product instruction.
 #[derive(Clone, Copy)]
 pub(super) struct Sdot;
 
-/// Adds to each lane of `sum` the products of its four bytes.
+/// Adds to each lane of `sum` the products of its four bytes with the four of lane `K` of `x`.
 #[inline(always)]
-fn sdot(sum: int32x4_t, a: int8x16_t, b: int8x16_t) -> int32x4_t {
+fn sdot_by_lane<const K: usize>(sum: int32x4_t, w: int8x16_t, x: int8x16_t) -> int32x4_t {
     let mut sum = sum;
     // SAFETY: only the set that has this instruction uses `Sdot`; it works on these registers
     // alone. (The intrinsic is not stable yet.)
     unsafe {
         asm!(
             ".arch_extension dotprod",
-            "sdot {sum:v}.4s, {a:v}.16b, {b:v}.16b",
+            "sdot {sum:v}.4s, {w:v}.16b, {x:v}.4b[{k}]",
             sum = inlateout(vreg) sum,
-            a = in(vreg) a,
-            b = in(vreg) b,
+            w = in(vreg) w,
+            x = in(vreg) x,
+            k = const K,
             options(pure, nomem, nostack, preserves_flags),
         );
     }
@@ -115,7 +136,7 @@ impl Bytes for Sdot {
 
     #[inline(always)]
     fn step(sum: int32x4_t, w: int8x16_t, x: int8x16_t) -> int32x4_t {
-        sdot(sum, w, x)
+        sdot_by_lane::<0>(sum, w, x)
     }
 
     #[inline(always)]
@@ -124,23 +145,178 @@ impl Bytes for Sdot {
     }
 
     #[inline(always)]
-    unsafe fn dot_rows<const P: usize>(
-        sum: int32x4_t,
-        w: [[int8x16_t; 4]; P],
-        x: *const i8,
-    ) -> Option<int32x4_t> {
-        // SAFETY: NEON is a feature of the target; the activations are the caller's promise.
-        unsafe {
-            let mut rows = [vdupq_n_s32(0); 4];
-            for (p, w) in w.iter().enumerate() {
-                let x = vld1q_s8(x.add(16 * p));
-                for (row, &w) in rows.iter_mut().zip(w) {
-                    *row = sdot(*row, w, x);
+    unsafe fn one_token(ty: GgmlType, m: &MatmulRows<'_>) -> Option<usize> {
+        // SAFETY: this type stands for the instructions; outputs are passed on to the caller.
+        unsafe { decode::one_token(ty, m) }
+    }
+
+    #[inline(always)]
+    unsafe fn dot16(sum: &mut int32x4_t, w: [int8x16_t; 4], x: *const i8) -> bool {
+        let mut sums = [[*sum]];
+        // SAFETY: passed on to the caller.
+        unsafe { Self::tile16(&mut sums, [w], [x]) };
+        *sum = sums[0][0];
+        true
+    }
+
+    #[inline(always)]
+    unsafe fn tile16<const H: usize, const N: usize>(
+        sums: &mut [[int32x4_t; H]; N],
+        w: [[int8x16_t; 4]; H],
+        x: [*const i8; N],
+    ) -> bool {
+        // SAFETY: passed on to the caller.
+        let x = unsafe { load_each(x) };
+        sdot_all::<0, H, N>(sums, w, x);
+        sdot_all::<1, H, N>(sums, w, x);
+        sdot_all::<2, H, N>(sums, w, x);
+        sdot_all::<3, H, N>(sums, w, x);
+        true
+    }
+}
+
+/// Sixteen activations of each token.
+///
+/// # Safety
+/// They must be readable.
+#[inline(always)]
+unsafe fn load_each<const N: usize>(from: [*const i8; N]) -> [int8x16_t; N] {
+    // SAFETY: NEON is a feature of the target.
+    let mut out = [unsafe { vdupq_n_s8(0) }; N];
+    for (to, from) in out.iter_mut().zip(from) {
+        // SAFETY: the caller's promise; NEON.
+        *to = unsafe { vld1q_s8(from) };
+    }
+    out
+}
+
+/// Adds the products of vector `K` of every row with activations `4·K..` of every token.
+#[inline(always)]
+fn sdot_all<const K: usize, const H: usize, const N: usize>(
+    sums: &mut [[int32x4_t; H]; N],
+    w: [[int8x16_t; 4]; H],
+    x: [int8x16_t; N],
+) {
+    for (sums, x) in sums.iter_mut().zip(x) {
+        for (sum, w) in sums.iter_mut().zip(&w) {
+            *sum = sdot_by_lane::<K>(*sum, w[K], x);
+        }
+    }
+}
+
+/// The matrix multiplication for several tokens, and the dot product for one.
+#[derive(Clone, Copy)]
+pub(super) struct Smmla;
+
+/// Adds to `sum` the products of two rows of eight bytes with two tokens': first row times both,
+/// second row times both.
+#[inline(always)]
+fn smmla(sum: int32x4_t, rows: int8x16_t, tokens: int8x16_t) -> int32x4_t {
+    let mut sum = sum;
+    // SAFETY: only the set that has this instruction uses `Smmla`; it works on these registers
+    // alone. (The intrinsic is not stable yet.)
+    unsafe {
+        asm!(
+            ".arch_extension i8mm",
+            "smmla {sum:v}.4s, {rows:v}.16b, {tokens:v}.16b",
+            sum = inlateout(vreg) sum,
+            rows = in(vreg) rows,
+            tokens = in(vreg) tokens,
+            options(pure, nomem, nostack, preserves_flags),
+        );
+    }
+    sum
+}
+
+/// The first, then the second, halves of both registers.
+#[inline(always)]
+fn zip_halves(a: int8x16_t, b: int8x16_t) -> [int8x16_t; 2] {
+    // SAFETY: NEON is a feature of the target.
+    unsafe {
+        let (a, b) = (vreinterpretq_s64_s8(a), vreinterpretq_s64_s8(b));
+        [vreinterpretq_s8_s64(vzip1q_s64(a, b)), vreinterpretq_s8_s64(vzip2q_s64(a, b))]
+    }
+}
+
+impl Bytes for Smmla {
+    type Partial = int32x4_t;
+
+    #[inline(always)]
+    fn steps(max: u8) -> usize {
+        Sdot::steps(max)
+    }
+
+    #[inline(always)]
+    fn start(sum: int32x4_t) -> int32x4_t {
+        Sdot::start(sum)
+    }
+
+    #[inline(always)]
+    fn step(sum: int32x4_t, w: int8x16_t, x: int8x16_t) -> int32x4_t {
+        Sdot::step(sum, w, x)
+    }
+
+    #[inline(always)]
+    fn flush(sum: int32x4_t, partial: int32x4_t) -> int32x4_t {
+        Sdot::flush(sum, partial)
+    }
+
+    #[inline(always)]
+    unsafe fn one_token(ty: GgmlType, m: &MatmulRows<'_>) -> Option<usize> {
+        // SAFETY: passed on to the caller; CPUs with one instruction have the other.
+        unsafe { Sdot::one_token(ty, m) }
+    }
+
+    #[inline(always)]
+    unsafe fn dot16(sum: &mut int32x4_t, w: [int8x16_t; 4], x: *const i8) -> bool {
+        // SAFETY: passed on to the caller.
+        unsafe { Sdot::dot16(sum, w, x) }
+    }
+
+    /// Eight bytes of rows 0 and 1 in even registers, of rows 2 and 3 in odd ones.
+    #[inline(always)]
+    fn settle(w: [int8x16_t; 8]) -> [int8x16_t; 8] {
+        let mut out = w;
+        for (out, w) in out.as_chunks_mut::<2>().0.iter_mut().zip(w.as_chunks::<2>().0) {
+            // SAFETY: NEON is a feature of the target.
+            unsafe {
+                let (a, b) = (vreinterpretq_s32_s8(w[0]), vreinterpretq_s32_s8(w[1]));
+                *out = [
+                    vreinterpretq_s8_s32(vzip1q_s32(a, b)),
+                    vreinterpretq_s8_s32(vzip2q_s32(a, b)),
+                ];
+            }
+        }
+        out
+    }
+
+    #[inline(always)]
+    unsafe fn tile16<const H: usize, const N: usize>(
+        sums: &mut [[int32x4_t; H]; N],
+        w: [[int8x16_t; 4]; H],
+        x: [*const i8; N],
+    ) -> bool {
+        // SAFETY: passed on to the caller.
+        let x = unsafe { load_each(x) };
+        let mut t = 0;
+        while t < N {
+            // The last of an odd number goes with itself.
+            let other = (t + 1).min(N - 1);
+            let x = zip_halves(x[t], x[other]);
+            for h in 0..H {
+                let (first, second) = (sums[t][h], sums[other][h]);
+                // SAFETY: NEON is a feature of the target.
+                unsafe {
+                    let ab = smmla(vzip1q_s32(first, second), w[h][0], x[0]);
+                    let cd = smmla(vzip2q_s32(first, second), w[h][1], x[0]);
+                    let (ab, cd) = (smmla(ab, w[h][2], x[1]), smmla(cd, w[h][3], x[1]));
+                    sums[t][h] = vuzp1q_s32(ab, cd);
+                    sums[other][h] = vuzp2q_s32(ab, cd);
                 }
             }
-            let [a, b, c, d] = rows;
-            Some(vaddq_s32(sum, vpaddq_s32(vpaddq_s32(a, b), vpaddq_s32(c, d))))
+            t += 2;
         }
+        true
     }
 }
 
@@ -172,8 +348,9 @@ fn and_bytes(v: int8x16_t, mask: u8) -> int8x16_t {
 
 impl<B: Bytes> RowSimd for Rows<B> {
     const SIGNED_EXCESS: i32 = 0;
+    const SIGNED_TILES: bool = true;
     type Vector = int8x16_t;
-    /// One register for each row.
+    /// Transposed: register `j` has bytes `4j..4j + 4` of each row.
     type Piece = [int8x16_t; 4];
     type Ints = int32x4_t;
     type Floats = float32x4_t;
@@ -181,14 +358,16 @@ impl<B: Bytes> RowSimd for Rows<B> {
 
     #[inline(always)]
     unsafe fn load16(self, at: At) -> [int8x16_t; 4] {
-        // SAFETY: sixteen bytes are readable in each row, by the caller's promise; NEON.
+        // SAFETY: sixteen bytes are readable in each row, by the caller's promise, at any address;
+        // NEON. The instruction deals a row's words to the same lane of four registers.
         unsafe {
-            [
-                vld1q_s8(at.ptr.cast()),
-                vld1q_s8(at.ptr.add(at.stride).cast()),
-                vld1q_s8(at.ptr.add(2 * at.stride).cast()),
-                vld1q_s8(at.ptr.add(3 * at.stride).cast()),
-            ]
+            let (ptr, stride) = (at.ptr, at.stride);
+            let v = vld4q_dup_s32(ptr.cast());
+            let v = vld4q_lane_s32::<1>(ptr.add(stride).cast(), v);
+            let v = vld4q_lane_s32::<2>(ptr.add(2 * stride).cast(), v);
+            let v = vld4q_lane_s32::<3>(ptr.add(3 * stride).cast(), v);
+            let bytes = vreinterpretq_s8_s32;
+            [bytes(v.0), bytes(v.1), bytes(v.2), bytes(v.3)]
         }
     }
 
@@ -197,7 +376,7 @@ impl<B: Bytes> RowSimd for Rows<B> {
         // SAFETY: four bytes are readable in each row, by the caller's promise, at any address.
         unsafe {
             let (ptr, stride) = (at.ptr, at.stride);
-            let v = vld1q_lane_s32::<0>(ptr.cast(), vdupq_n_s32(0));
+            let v = vld1q_dup_s32(ptr.cast());
             let v = vld1q_lane_s32::<1>(ptr.add(stride).cast(), v);
             let v = vld1q_lane_s32::<2>(ptr.add(2 * stride).cast(), v);
             vld1q_lane_s32::<3>(ptr.add(3 * stride).cast(), v)
@@ -209,7 +388,7 @@ impl<B: Bytes> RowSimd for Rows<B> {
         // SAFETY: two bytes are readable in each row, by the caller's promise, at any address.
         unsafe {
             let (ptr, stride) = (at.ptr, at.stride);
-            let v = vld1_lane_u16::<0>(ptr.cast(), vdup_n_u16(0));
+            let v = vld1_dup_u16(ptr.cast());
             let v = vld1_lane_u16::<1>(ptr.add(stride).cast(), v);
             let v = vld1_lane_u16::<2>(ptr.add(2 * stride).cast(), v);
             let v = vld1_lane_u16::<3>(ptr.add(3 * stride).cast(), v);
@@ -274,21 +453,18 @@ impl<B: Bytes> RowSimd for Rows<B> {
 
     #[inline(always)]
     fn fifth_bits(self, words: int32x4_t) -> [[int8x16_t; 4]; 2] {
-        // Eight copies of each of the two bytes that hold sixteen bits, one bit looked at in each.
-        const BYTE: [u8; 16] = [0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1];
-        const BIT: [u8; 16] = [1, 2, 4, 8, 16, 32, 64, 128, 1, 2, 4, 8, 16, 32, 64, 128];
+        // Four copies of the byte that holds a register's four bits, one bit looked at in each.
+        const BYTE: [u8; 16] = [0, 0, 0, 0, 4, 4, 4, 4, 8, 8, 8, 8, 12, 12, 12, 12];
+        const BIT: [u32; 2] = [0x0804_0201, 0x8040_2010];
         let mut out = [[self.zeros(); 4]; 2];
-        for (half, piece) in out.iter_mut().enumerate() {
-            for (row, v) in piece.iter_mut().enumerate() {
-                // SAFETY: NEON is a feature of the target; the tables have sixteen bytes.
-                *v = unsafe {
-                    let first = vdupq_n_u8((4 * row + 2 * half) as u8);
-                    let byte = vaddq_u8(vld1q_u8(BYTE.as_ptr()), first);
-                    let copies = vqtbl1q_u8(vreinterpretq_u8_s32(words), byte);
-                    let set = vtstq_u8(copies, vld1q_u8(BIT.as_ptr()));
-                    vreinterpretq_s8_u8(vandq_u8(set, vdupq_n_u8(16)))
-                };
-            }
+        for (k, v) in out.as_flattened_mut().iter_mut().enumerate() {
+            // SAFETY: NEON is a feature of the target; the table has sixteen bytes.
+            *v = unsafe {
+                let byte = vaddq_u8(vld1q_u8(BYTE.as_ptr()), vdupq_n_u8(k as u8 / 2));
+                let copies = vqtbl1q_u8(vreinterpretq_u8_s32(words), byte);
+                let set = vtstq_u8(copies, vreinterpretq_u8_u32(vdupq_n_u32(BIT[k % 2])));
+                vreinterpretq_s8_u8(vandq_u8(set, vdupq_n_u8(16)))
+            };
         }
         out
     }
@@ -300,33 +476,29 @@ impl<B: Bytes> RowSimd for Rows<B> {
 
     #[inline(always)]
     fn words(self, p: [int8x16_t; 4]) -> [int32x4_t; 4] {
-        let [a, b, c, d] = self.interleave(p);
+        let [a, b, c, d] = p;
         // SAFETY: NEON is a feature of the target.
         unsafe {
-            [
-                vreinterpretq_s32_s8(a),
-                vreinterpretq_s32_s8(b),
-                vreinterpretq_s32_s8(c),
-                vreinterpretq_s32_s8(d),
-            ]
+            let words = vreinterpretq_s32_s8;
+            [words(a), words(b), words(c), words(d)]
         }
     }
 
     #[inline(always)]
-    fn interleave(self, [a, b, c, d]: [int8x16_t; 4]) -> [int8x16_t; 4] {
-        // SAFETY: NEON is a feature of the target.
-        unsafe {
-            let words = vreinterpretq_s32_s8;
-            let doubles = vreinterpretq_s64_s32;
-            let ab = [vtrn1q_s32(words(a), words(b)), vtrn2q_s32(words(a), words(b))];
-            let cd = [vtrn1q_s32(words(c), words(d)), vtrn2q_s32(words(c), words(d))];
-            [
-                vreinterpretq_s8_s64(vtrn1q_s64(doubles(ab[0]), doubles(cd[0]))),
-                vreinterpretq_s8_s64(vtrn1q_s64(doubles(ab[1]), doubles(cd[1]))),
-                vreinterpretq_s8_s64(vtrn2q_s64(doubles(ab[0]), doubles(cd[0]))),
-                vreinterpretq_s8_s64(vtrn2q_s64(doubles(ab[1]), doubles(cd[1]))),
-            ]
+    fn interleave(self, p: [int8x16_t; 4]) -> [int8x16_t; 4] {
+        p
+    }
+
+    #[inline(always)]
+    fn settle(self, w: [int8x16_t; 8], excess: i32) -> [int8x16_t; 8] {
+        let mut out = w;
+        if excess != 0 {
+            for w in &mut out {
+                // SAFETY: NEON is a feature of the target.
+                *w = unsafe { vsubq_s8(*w, vdupq_n_s8(excess as i8)) };
+            }
         }
+        B::settle(out)
     }
 
     #[inline(always)]
@@ -407,24 +579,62 @@ impl<B: Bytes> RowSimd for Rows<B> {
     unsafe fn dot<K: Kind, const P: usize>(
         self,
         sum: int32x4_t,
-        w: [[int8x16_t; 4]; P],
+        all: [[int8x16_t; 4]; P],
         x: *const i8,
     ) -> int32x4_t {
-        // SAFETY: the activations are the caller's promise.
-        if let Some(sum) = unsafe { B::dot_rows(sum, w, x) } {
-            return sum;
+        let mut out = sum;
+        for (p, &w) in all.iter().enumerate() {
+            // SAFETY: the activations are the caller's promise.
+            if unsafe { !B::dot16(&mut out, w, x.add(16 * p)) } {
+                // SAFETY: as above.
+                return unsafe { self.dot_in_steps::<K, P>(sum, all, x) };
+            }
         }
-        // SAFETY: as above.
-        unsafe { self.dot_side_by_side::<K, P>(sum, w, x) }
+        out
+    }
+
+    #[inline(always)]
+    unsafe fn dot_tile<K: Kind, const H: usize, const N: usize>(
+        self,
+        sums: [[int32x4_t; H]; N],
+        tile: [&[int8x16_t; 8]; H],
+        run: usize,
+        x: [*const i8; N],
+    ) -> [[int32x4_t; H]; N] {
+        let mut sums = sums;
+        let halves = if K::RUNS == 1 { 0..2 } else { run..run + 1 };
+        for half in halves {
+            let mut w = [[self.zeros(); 4]; H];
+            for (w, tile) in w.iter_mut().zip(tile) {
+                w.copy_from_slice(&tile[4 * half..4 * half + 4]);
+            }
+            let mut xs = x;
+            for x in &mut xs {
+                // SAFETY: the group's activations are the caller's promise.
+                *x = unsafe { x.add(16 * half) };
+            }
+            // SAFETY: as above.
+            if unsafe { !B::tile16(&mut sums, w, xs) } {
+                // SAFETY: as above.
+                return unsafe { self.tile_in_steps::<K, H, N>(sums, tile, run, x) };
+            }
+        }
+        sums
+    }
+
+    #[inline(always)]
+    unsafe fn fast_token(self, ty: GgmlType, m: &MatmulRows<'_>) -> Option<usize> {
+        // SAFETY: passed on to the caller.
+        unsafe { B::one_token(ty, m) }
     }
 
     compiled_under!();
 
     #[inline(always)]
     unsafe fn many_tokens<F: Format>(self, m: &MatmulRows<'_>) -> usize {
-        // SAFETY: passed on to the caller. 24 registers hold 4 × 2 sums, accumulators and weights.
+        // SAFETY: passed on to the caller. 32 registers hold 2 × 4 sums and accumulators, weights and activations.
         unsafe {
-            let row = tiles::<Self, F, 4, 2>(self, m, 0);
+            let row = tiles::<Self, F, 2, 4>(self, m, 0);
             tiles::<Self, F, 1, 4>(self, m, row)
         }
     }

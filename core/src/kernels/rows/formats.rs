@@ -6,7 +6,7 @@
 use super::simd::{At, Kind, Levels, RowSimd};
 use crate::quant::block::{Block, Block32, Block256};
 use crate::quant::{
-    iq4_nl, iq4_xs, mxfp4, q2_k, q3_k, q4_0, q4_1, q4_k, q5_0, q5_1, q5_k, q6_k, q8_0,
+    GgmlType, iq4_nl, iq4_xs, mxfp4, q2_k, q3_k, q4_0, q4_1, q4_k, q5_0, q5_1, q5_k, q6_k, q8_0,
 };
 
 /// 32 weights of each row: `w = d·q + m`, with a scale for all or for each run of 16.
@@ -32,6 +32,7 @@ pub(in crate::kernels) trait Sink<S: RowSimd> {
 
 /// A format of quantized weights.
 pub(in crate::kernels) trait Format {
+    const TYPE: GgmlType;
     /// Bytes of a block.
     const BYTES: usize;
     /// Groups of 32 in a block.
@@ -52,6 +53,7 @@ pub(in crate::kernels) trait Format {
 /// excess.
 macro_rules! block32 {
     ($block:ty, $max:literal, $excess:literal) => {
+        const TYPE: GgmlType = <$block as Block>::TYPE;
         const BYTES: usize = size_of::<$block>();
         const GROUPS: usize = 1;
         type Kind = Levels<1, { <$block as Block32>::HAS_MIN }, $max>;
@@ -62,6 +64,7 @@ macro_rules! block32 {
 /// As `block32`, for super-blocks.
 macro_rules! block256 {
     ($block:ty, $max:literal, $excess:literal) => {
+        const TYPE: GgmlType = <$block as Block>::TYPE;
         const BYTES: usize = size_of::<$block>();
         const GROUPS: usize = 8;
         type Kind =

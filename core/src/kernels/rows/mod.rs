@@ -155,6 +155,10 @@ fn dsum<K: Kind>(act: &ActGroup, run: usize) -> f32 {
 /// Nobody else may access the outputs that `m` names.
 #[inline(always)]
 pub(super) unsafe fn one_token<S: RowSimd, F: Format>(s: S, m: &MatmulRows<'_>) -> usize {
+    // SAFETY: passed on to the caller.
+    if let Some(done) = unsafe { s.fast_token(F::TYPE, m) } {
+        return done;
+    }
     let (qs, groups) = m.q8_row(0);
     let n_blocks = groups.len() / F::GROUPS;
     let stride = m.row_bytes();

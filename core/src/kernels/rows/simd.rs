@@ -6,6 +6,7 @@ use super::formats::Format;
 use super::tile::{Span, TileRows};
 use crate::kernels::args::MatmulRows;
 use crate::kernels::lanes::Register;
+use crate::quant::GgmlType;
 
 /// How a format's integers are multiplied: what kernels are compiled for once, whatever formats
 /// share it.
@@ -66,6 +67,8 @@ pub(in crate::kernels) trait RowSimd: Copy {
     const ROWS: usize = Self::Floats::WIDTH;
     /// What signed bytes are made larger by before they are multiplied.
     const SIGNED_EXCESS: i32;
+    /// Whether tiles hold weights as they are, with no excess, for sets that multiply signed bytes.
+    const SIGNED_TILES: bool = false;
     /// Four bytes of each row, row by row.
     type Vector: Copy;
     /// Sixteen bytes of each row, in whatever order suits the set.
@@ -110,6 +113,11 @@ pub(in crate::kernels) trait RowSimd: Copy {
     fn words(self, p: Self::Piece) -> [Self::Ints; 4];
     /// The bytes in order, four of each row to a register.
     fn interleave(self, p: Self::Piece) -> [Self::Vector; 4];
+    /// A group's vectors as tiles hold them, less `excess` where [`RowSimd::SIGNED_TILES`].
+    #[inline(always)]
+    fn settle(self, w: [Self::Vector; 8], _excess: i32) -> [Self::Vector; 8] {
+        w
+    }
 
     fn zeros(self) -> Self::Vector;
     fn ints(self, x: i32) -> Self::Ints;
@@ -162,15 +170,15 @@ pub(in crate::kernels) trait RowSimd: Copy {
         x: *const i8,
     ) -> Self::Ints {
         // SAFETY: passed on to the caller.
-        unsafe { self.dot_side_by_side::<K, P>(sum, w, x) }
+        unsafe { self.dot_in_steps::<K, P>(sum, w, x) }
     }
 
-    /// [`RowSimd::dot`] in the steps that tiles are multiplied in.
+    /// [`RowSimd::dot`] step by step.
     ///
     /// # Safety
     /// As there.
     #[inline(always)]
-    unsafe fn dot_side_by_side<K: Kind, const P: usize>(
+    unsafe fn dot_in_steps<K: Kind, const P: usize>(
         self,
         mut sum: Self::Ints,
         w: [Self::Piece; P],
@@ -190,6 +198,63 @@ pub(in crate::kernels) trait RowSimd: Copy {
             }
         }
         sum
+    }
+
+    /// Adds the products of a group of each of `N` tokens with `H` registers of rows, or of the
+    /// group's run `run` where each has a scale of its own.
+    ///
+    /// # Safety
+    /// A group's activations must be readable at each of `x`.
+    #[inline(always)]
+    unsafe fn dot_tile<K: Kind, const H: usize, const N: usize>(
+        self,
+        sums: [[Self::Ints; H]; N],
+        tile: [&[Self::Vector; 8]; H],
+        run: usize,
+        x: [*const i8; N],
+    ) -> [[Self::Ints; H]; N] {
+        // SAFETY: passed on to the caller.
+        unsafe { self.tile_in_steps::<K, H, N>(sums, tile, run, x) }
+    }
+
+    /// [`RowSimd::dot_tile`] step by step.
+    ///
+    /// # Safety
+    /// As there.
+    #[inline(always)]
+    unsafe fn tile_in_steps<K: Kind, const H: usize, const N: usize>(
+        self,
+        mut sums: [[Self::Ints; H]; N],
+        tile: [&[Self::Vector; 8]; H],
+        run: usize,
+        x: [*const i8; N],
+    ) -> [[Self::Ints; H]; N] {
+        let ks = if K::RUNS == 1 { 0..8 } else { 4 * run..4 * run + 4 };
+        let steps = Self::steps::<K>().min(ks.len());
+        let mut partial = [[self.start(self.ints(0)); H]; N];
+        for i in 0..N {
+            for h in 0..H {
+                partial[i][h] = self.start(sums[i][h]);
+            }
+        }
+        for k in ks {
+            for i in 0..N {
+                for h in 0..H {
+                    // SAFETY: the group's activations are the caller's promise.
+                    partial[i][h] =
+                        unsafe { self.step::<K>(partial[i][h], tile[h][k], x[i].add(4 * k)) };
+                }
+            }
+            if (k + 1) % steps == 0 {
+                for i in 0..N {
+                    for h in 0..H {
+                        sums[i][h] = self.flush(sums[i][h], partial[i][h]);
+                        partial[i][h] = self.start(sums[i][h]);
+                    }
+                }
+            }
+        }
+        sums
     }
 
     // Floats are the register's own.
@@ -234,6 +299,15 @@ pub(in crate::kernels) trait RowSimd: Copy {
     unsafe fn store(self, ptr: *mut f32, x: Self::Floats) {
         // SAFETY: passed on to the caller.
         unsafe { Register::store(x, ptr) }
+    }
+
+    /// [`super::one_token`] for formats that the set has a faster way for.
+    ///
+    /// # Safety
+    /// As there.
+    #[inline(always)]
+    unsafe fn fast_token(self, _ty: GgmlType, _m: &MatmulRows<'_>) -> Option<usize> {
+        None
     }
 
     // What follows is compiled with the set's features, one function for each type argument; the

@@ -33,6 +33,8 @@ impl<S: RowSimd> TileRows<S> {
 /// Puts what is unpacked into a tile.
 struct Fill<'t, S: RowSimd> {
     s: S,
+    /// What is taken off every weight.
+    excess: i32,
     tile: &'t mut TileRows<S>,
 }
 
@@ -44,7 +46,7 @@ impl<S: RowSimd> Sink<S> for Fill<'_, S> {
             return;
         };
         let (a, b) = (self.s.interleave(group.q[0]), self.s.interleave(group.q[1]));
-        *q = [a[0], a[1], a[2], a[3], b[0], b[1], b[2], b[3]];
+        *q = self.s.settle([a[0], a[1], a[2], a[3], b[0], b[1], b[2], b[3]], self.excess);
         *d = group.d;
         *m = group.m;
     }
@@ -61,7 +63,8 @@ pub(in crate::kernels) unsafe fn fill<S: RowSimd, F: Format>(
     n_blocks: usize,
     tile: &mut TileRows<S>,
 ) {
-    let mut sink = Fill { s, tile };
+    let excess = if S::SIGNED_TILES { excess::<S, F>() } else { 0 };
+    let mut sink = Fill { s, excess, tile };
     for b in 0..n_blocks {
         // SAFETY: the block is readable, by the caller's promise.
         unsafe { F::unpack(s, at.add(b * F::BYTES), b * F::GROUPS, &mut sink) };
@@ -106,7 +109,7 @@ pub(in crate::kernels) unsafe fn tiles<S: RowSimd, F: Format, const H: usize, co
                 out_stride,
                 begins: first == 0,
                 ends: first + n == n_groups,
-                excess: excess::<S, F>(),
+                excess: if S::SIGNED_TILES { 0 } else { excess::<S, F>() },
             };
             // SAFETY: the tokens have activations and a place for their results; the span's groups
             // are both theirs and the tile's.
@@ -202,40 +205,25 @@ unsafe fn some_tokens<S: RowSimd, K: Kind, const H: usize, const N: usize>(
     }
     for g in 0..span.n.min(TILE_GROUPS) {
         for run in 0..K::RUNS {
-            let ks = if K::RUNS == 1 { 0..8 } else { 4 * run..4 * run + 4 };
-            let steps = S::steps::<K>().min(ks.len());
             let mut sums = [[s.ints(0); H]; N];
-            let mut partial = [[s.start(s.ints(0)); H]; N];
-            if !K::HAS_MIN {
+            if !K::HAS_MIN && !S::SIGNED_TILES {
                 for i in 0..N {
                     // SAFETY: the token has the group.
                     let pair = unsafe { (*groups[i].add(g)).sums };
-                    let sum = s.begin(pair, wanted::<K>(run), span.excess);
-                    for h in 0..H {
-                        sums[i][h] = sum;
-                        partial[i][h] = s.start(sum);
-                    }
+                    sums[i] = [s.begin(pair, wanted::<K>(run), span.excess); H];
                 }
             }
-            for k in ks {
-                for i in 0..N {
-                    for h in 0..H {
-                        // SAFETY: the token has the group's 32 activations.
-                        partial[i][h] = unsafe {
-                            let x = qs[i].add(ActGroup::LEN * g + 4 * k);
-                            s.step::<K>(partial[i][h], tile[h].q[g][k], x)
-                        };
-                    }
-                }
-                if (k + 1) % steps == 0 {
-                    for i in 0..N {
-                        for h in 0..H {
-                            sums[i][h] = s.flush(sums[i][h], partial[i][h]);
-                            partial[i][h] = s.start(sums[i][h]);
-                        }
-                    }
-                }
+            let mut x = qs;
+            let mut q = [&tile[0].q[g]; H];
+            for x in &mut x {
+                // SAFETY: the token has the group's 32 activations.
+                *x = unsafe { x.add(ActGroup::LEN * g) };
             }
+            for (q, tile) in q.iter_mut().zip(tile) {
+                *q = &tile.q[g];
+            }
+            // SAFETY: as above.
+            sums = unsafe { s.dot_tile::<K, H, N>(sums, q, run, x) };
             for i in 0..N {
                 // SAFETY: the token has the group.
                 let act = unsafe { &*groups[i].add(g) };

@@ -1,0 +1,36 @@
+//! NEON with the matrix multiplication of bytes: Neoverse V1 and N2, Cortex-A710 and X2, Apple M2,
+//! and what followed them.
+
+use super::neon::{ACCUMULATORS, Floats};
+use super::rows::{Rows, Smmla};
+use crate::kernels::Table;
+use crate::kernels::args::MatmulRows;
+use crate::kernels::isa::{Isa, kernel_table};
+use crate::kernels::rows::matmul_rows;
+
+struct I8mm;
+
+#[cfg(feature = "std")]
+fn is_available() -> bool {
+    std::arch::is_aarch64_feature_detected!("i8mm")
+        && std::arch::is_aarch64_feature_detected!("dotprod")
+}
+
+#[cfg(not(feature = "std"))]
+fn is_available() -> bool {
+    cfg!(all(target_feature = "i8mm", target_feature = "dotprod"))
+}
+
+pub(in crate::kernels) static TABLE: Table = kernel_table!("aarch64/i8mm", I8mm, is_available);
+
+impl Isa for I8mm {
+    type Lanes = Floats;
+    const ACCUMULATORS: usize = ACCUMULATORS;
+
+    #[inline(always)]
+    unsafe fn matmul_rows(m: &MatmulRows<'_>) {
+        // SAFETY: called only from this set's functions, on CPUs that have the instructions;
+        // exclusive outputs are passed on to the caller.
+        unsafe { matmul_rows(Rows::<Smmla>::new(), m) }
+    }
+}
