@@ -1,7 +1,8 @@
 //! NEON with the dot product instructions: Cortex-A55 and A75, and most cores since.
 
+use super::bytes::Sdot;
 use super::neon::{ACCUMULATORS, Floats};
-use super::rows::{Rows, Sdot};
+use super::rows::Rows;
 use crate::kernels::Table;
 use crate::kernels::args::MatmulRows;
 use crate::kernels::isa::{Isa, kernel_table};

@@ -1,8 +1,9 @@
 //! NEON with the matrix multiplication of bytes: Neoverse V1 and N2, Cortex-A710 and X2, Apple M2,
 //! and what followed them.
 
+use super::bytes::Smmla;
 use super::neon::{ACCUMULATORS, Floats};
-use super::rows::{Rows, Smmla};
+use super::rows::Rows;
 use crate::kernels::Table;
 use crate::kernels::args::MatmulRows;
 use crate::kernels::isa::{Isa, kernel_table};

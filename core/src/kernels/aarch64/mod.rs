@@ -1,5 +1,6 @@
 //! Sets for 64-bit Arm.
 
+mod bytes;
 mod decode;
 mod dotprod;
 mod i8mm;

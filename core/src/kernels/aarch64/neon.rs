@@ -2,7 +2,8 @@
 
 use core::arch::aarch64::*;
 
-use super::rows::{Rows, Widening};
+use super::bytes::Widening;
+use super::rows::Rows;
 use crate::kernels::Table;
 use crate::kernels::args::MatmulRows;
 use crate::kernels::isa::{Isa, kernel_table};
