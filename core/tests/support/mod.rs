@@ -218,19 +218,22 @@ unsafe impl Parallel for Threads {
     }
     fn run(&self, n_tasks: usize, task: &(dyn Fn(usize, usize) + Sync)) {
         let next = std::sync::atomic::AtomicUsize::new(0);
-        std::thread::scope(|scope| {
-            for worker in 0..self.0 {
-                let next = &next;
-                scope.spawn(move || {
-                    loop {
-                        let index = next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-                        if index >= n_tasks {
-                            return;
-                        }
-                        task(worker, index);
-                    }
-                });
+        let work = |worker| {
+            loop {
+                let index = next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                if index >= n_tasks {
+                    return;
+                }
+                task(worker, index);
             }
+        };
+        // No thread without a task: emulators take long to start one.
+        std::thread::scope(|scope| {
+            let work = &work;
+            for worker in 1..self.0.min(n_tasks) {
+                scope.spawn(move || work(worker));
+            }
+            work(0);
         });
     }
 }
