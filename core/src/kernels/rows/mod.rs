@@ -71,8 +71,13 @@ unsafe fn rows_of<S: RowSimd, F: Format>(s: S, m: &MatmulRows<'_>) {
 /// Bytes that a cache brings near at once.
 const LINE: usize = 64;
 /// How far ahead of their use bytes are asked for, at least: what a core reads while memory
-/// answers, with room to spare.
-const AHEAD: usize = 32 << 10;
+/// answers. More would not stay in the first-level cache.
+const AHEAD: usize = 16 << 10;
+/// How far ahead in each row bytes are asked for once more.
+const NEAR: usize = 5 * LINE;
+/// Bytes of rows side by side that do not stay in a first-level cache beside as many that are asked
+/// for ahead.
+const NEAR_ROWS: usize = 24 << 10;
 
 /// One token's products with a block of rows.
 struct OneToken<S: RowSimd, F> {
@@ -82,6 +87,8 @@ struct OneToken<S: RowSimd, F> {
     groups: *const ActGroup,
     /// The next bytes to ask for.
     ahead: *const u8,
+    /// Where each row's next bytes are asked for once more.
+    near: At,
     format: PhantomData<F>,
 }
 
@@ -97,6 +104,19 @@ impl<S: RowSimd, F: Format> OneToken<S, F> {
         }
         self.ahead = self.ahead.wrapping_add(bytes);
     }
+
+    /// Asks for what each row has a little further on, where that is a line with every group and
+    /// rows are so long that a first-level cache has lost what was asked for ahead.
+    #[inline(always)]
+    fn ask_near(&mut self) {
+        let bytes = const { F::BYTES / F::GROUPS };
+        if bytes >= LINE / 2 && self.near.stride * S::ROWS > NEAR_ROWS {
+            for row in 0..S::ROWS {
+                self.s.prefetch_near(self.near.ptr.wrapping_add(row * self.near.stride));
+            }
+            self.near.ptr = self.near.ptr.wrapping_add(bytes);
+        }
+    }
 }
 
 impl<S: RowSimd, F: Format> Sink<S> for OneToken<S, F> {
@@ -104,6 +124,7 @@ impl<S: RowSimd, F: Format> Sink<S> for OneToken<S, F> {
     unsafe fn take(&mut self, g: usize, group: &Group<S>) {
         let s = self.s;
         self.ask_ahead();
+        self.ask_near();
         // SAFETY: the token has group `g`, by the caller's promise.
         unsafe {
             let qs = self.qs.add(ActGroup::LEN * g);
@@ -176,6 +197,7 @@ pub(super) unsafe fn one_token<S: RowSimd, F: Format>(s: S, m: &MatmulRows<'_>) 
             qs: qs.as_ptr(),
             groups: groups.as_ptr(),
             ahead: at.ptr.wrapping_add(AHEAD.max(S::ROWS * stride)),
+            near: At { ptr: at.ptr.wrapping_add(NEAR), stride },
             format: PhantomData::<F>,
         };
         for b in 0..n_blocks {

@@ -94,9 +94,11 @@ pub(in crate::kernels) trait RowSimd: Copy {
     /// Two bytes must be readable in each row.
     unsafe fn load2(self, at: At) -> Self::Ints;
 
-    /// Asks for the memory at `ptr` to be brought into the second-level cache, from where it can
-    /// be used without delay; any address will do. The first level holds too few requests.
+    /// Asks for the memory at `ptr`, to be used once and soon; any address will do.
     fn prefetch(self, ptr: *const u8);
+    /// Asks for the memory at `ptr`, which is in some cache, to be brought into the first.
+    #[inline(always)]
+    fn prefetch_near(self, _ptr: *const u8) {}
 
     /// `(p >> shift) & mask`, byte by byte; the mask leaves none of a neighbour's bits.
     fn bits(self, p: Self::Piece, shift: u32, mask: u8) -> Self::Piece;

@@ -130,10 +130,17 @@ impl RowSimd for Rows {
         unsafe { _mm256_cvtepu16_epi32(_mm_setr_epi16(a, b, c, d, e, f, g, h)) }
     }
 
+    // As in `avx512`: not into the second level.
     #[inline(always)]
     fn prefetch(self, ptr: *const u8) {
         // SAFETY: `self` proves the features.
-        unsafe { _mm_prefetch::<_MM_HINT_T1>(ptr.cast()) }
+        unsafe { _mm_prefetch::<_MM_HINT_NTA>(ptr.cast()) }
+    }
+
+    #[inline(always)]
+    fn prefetch_near(self, ptr: *const u8) {
+        // SAFETY: `self` proves the features.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(ptr.cast()) }
     }
 
     #[inline(always)]

@@ -138,19 +138,34 @@ impl RowSimd for Rows {
 
     #[inline(always)]
     unsafe fn load2(self, at: At) -> __m512i {
-        let mut words = [0u16; 16];
-        for (i, word) in words.iter_mut().enumerate() {
-            // SAFETY: two bytes are readable in each row, by the caller's promise.
-            *word = unsafe { at.ptr.add(i * at.stride).cast::<u16>().read_unaligned() };
+        // Put together in registers, four halves at a time: one loaded from halves that were just
+        // stored waits until every instruction before it is done, and with it memory.
+        let mut fours = [0i64; 4];
+        for (i, four) in fours.iter_mut().enumerate() {
+            for k in 0..4 {
+                // SAFETY: two bytes are readable in each row, by the caller's promise.
+                let half =
+                    unsafe { at.ptr.add((4 * i + k) * at.stride).cast::<u16>().read_unaligned() };
+                *four |= i64::from(half) << (16 * k);
+            }
         }
+        let [a, b, c, d] = fours;
         // SAFETY: `self` proves the features.
-        unsafe { _mm512_cvtepu16_epi32(_mm256_loadu_si256(words.as_ptr().cast())) }
+        unsafe { _mm512_cvtepu16_epi32(_mm256_setr_epi64x(a, b, c, d)) }
     }
 
+    // What passes by the second level is not written back to the third when it makes room, which
+    // takes as much of the way to memory as reading does.
     #[inline(always)]
     fn prefetch(self, ptr: *const u8) {
         // SAFETY: `self` proves the features.
-        unsafe { _mm_prefetch::<_MM_HINT_T1>(ptr.cast()) }
+        unsafe { _mm_prefetch::<_MM_HINT_NTA>(ptr.cast()) }
+    }
+
+    #[inline(always)]
+    fn prefetch_near(self, ptr: *const u8) {
+        // SAFETY: `self` proves the features.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(ptr.cast()) }
     }
 
     #[inline(always)]
