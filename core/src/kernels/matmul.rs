@@ -37,7 +37,7 @@ const MANY_TOKENS_ROWS: usize = 32;
 const TASKS_PER_WORKER: usize = 4;
 /// Bytes of weights that are worth a task with one token. Reading is all the work then, and
 /// memory serves one core now better, now worse than the other: few microseconds to wait for.
-const TASK_BYTES: usize = 32 << 10;
+const TASK_BYTES: usize = 64 << 10;
 
 impl KernelSet {
     /// Multiplies, in one pass over the workers, every product whose format takes activations of
@@ -57,7 +57,11 @@ impl KernelSet {
         let row_bytes = products.iter().map(|p| p.weights.row_bytes()).max().unwrap_or(0);
         let (rows, multiple) = match (parallel.workers(), acts.n_rows()) {
             (1, _) => (total, 1),
-            (_, 1) => (TASK_BYTES / row_bytes.max(1), ONE_TOKEN_ROWS),
+            // As many tasks for each worker.
+            (workers, 1) => {
+                let rounds = (total * row_bytes).div_ceil(workers * TASK_BYTES).max(1);
+                (total.div_ceil(workers * rounds), ONE_TOKEN_ROWS)
+            }
             (workers, _) => (total.div_ceil(workers * TASKS_PER_WORKER), MANY_TOKENS_ROWS),
         };
         let chunk = rows.next_multiple_of(multiple).max(multiple);
