@@ -107,24 +107,26 @@ pub fn for_each_part<T: Send>(
     });
 }
 
-/// Calls `f(task, a, b)` for two slices cut into as many parts, of `lens` elements each.
+/// Calls `f(row, a, b, c)` for three slices cut into as many rows, of `lens` elements each.
 ///
-/// Parts without a counterpart in both are left out.
-pub fn for_each_part2<A: Send, B: Send, F>(
+/// Rows without a counterpart in all three are left out.
+pub fn for_each_row3<A: Send, B: Send, C: Send, F>(
     parallel: &dyn Parallel,
-    (a, b): (&mut [A], &mut [B]),
-    lens: [usize; 2],
+    (a, b, c): (&mut [A], &mut [B], &mut [C]),
+    lens: [usize; 3],
     f: &F,
 ) where
-    F: Fn(usize, &mut [A], &mut [B]) + Sync,
+    F: Fn(usize, &mut [A], &mut [B], &mut [C]) + Sync,
 {
-    let [len_a, len_b] = lens.map(|len| len.max(1));
-    let n = (a.len() / len_a).min(b.len() / len_b);
-    let (a, b) = (Shared::new(a), Shared::new(b));
-    let task = |_: usize, task: usize| {
-        // SAFETY: `Parallel` runs each task number once, and tasks own `len` elements of each.
-        let (a, b) = unsafe { (a.part(task * len_a, len_a), b.part(task * len_b, len_b)) };
-        f(task, a, b);
+    let [len_a, len_b, len_c] = lens.map(|len| len.max(1));
+    let n = (a.len() / len_a).min(b.len() / len_b).min(c.len() / len_c);
+    let (a, b, c) = (Shared::new(a), Shared::new(b), Shared::new(c));
+    let task = |_: usize, row: usize| {
+        // SAFETY: `Parallel` runs each task number once, and tasks own a row of each.
+        let (a, b, c) = unsafe {
+            (a.part(row * len_a, len_a), b.part(row * len_b, len_b), c.part(row * len_c, len_c))
+        };
+        f(row, a, b, c);
     };
     if n == 1 { task(0, 0) } else { parallel.run(n, &task) }
 }

@@ -152,9 +152,9 @@ impl Engine<'_, '_> {
         let mut probe = Probe { observer, layer: Some(layer), first_pos: self.pos, n_rows };
         // `Model::new` has found every tensor that the family requires.
         let get = |slot: Slot| weights.get(slot);
-        let norm = |slot: Slot, x: &[f32], y: &mut [f32]| {
-            if let Some(w) = get(slot) {
-                norm_rows(run, x, w, c.rms_eps, y);
+        let norm_row = |slot: Slot, x: &[f32], t: usize, y: &mut [f32]| {
+            if let (Some(w), Some(x)) = (get(slot), x.get(t * c.n_embd..(t + 1) * c.n_embd)) {
+                run.kernels.rms_norm(x, w.bytes(), c.rms_eps, y);
             }
         };
         let bias = |slot: Slot, x: &mut [f32]| {
@@ -165,8 +165,6 @@ impl Engine<'_, '_> {
 
         let x = head_of_mut(x, n_rows * c.n_embd);
         let y = head_of_mut(y, n_rows * c.n_embd);
-        norm(Slot::AttnNorm, x, y);
-        probe.show("attn_norm", y);
 
         let (q_dim, kv_dim) = (c.q_dim(), c.kv_dim());
         let (q, rest) = cut(wide, n_rows * q_dim);
@@ -177,8 +175,9 @@ impl Engine<'_, '_> {
             (get(Slot::AttnQ), get(Slot::AttnK), get(Slot::AttnV))
         {
             let products = [Product::new(wq, q), Product::new(wk, k), Product::new(wv, v)];
-            linear(run, acts, y, n_rows, products);
+            linear(run, acts, y, n_rows, |t, y| norm_row(Slot::AttnNorm, x, t, y), products);
         }
+        probe.show("attn_norm", y);
         bias(Slot::AttnQBias, q);
         bias(Slot::AttnKBias, k);
         bias(Slot::AttnVBias, v);
@@ -224,12 +223,9 @@ impl Engine<'_, '_> {
         };
         attention(run, &shape, &self.cache, layer, self.pos + first, q, attn);
         probe.show("attn", attn);
-        let project = |slot: Slot, post: Slot, acts: &mut _, from: &[f32], to: &mut [f32]| {
+        let post_norm = |slot: Slot, x: &mut [f32]| {
             if let Some(w) = get(slot) {
-                linear(run, acts, from, wanted, [Product::new(w, to)]);
-            }
-            if let Some(w) = get(post) {
-                norm_rows_in_place(run, to, w, c.rms_eps);
+                norm_rows_in_place(run, x, w, c.rms_eps);
             }
         };
         let residual = |x: &mut [f32], y: &[f32]| {
@@ -237,27 +233,33 @@ impl Engine<'_, '_> {
                 run.kernels.add(row, y.get(t * c.n_embd..(t + 1) * c.n_embd).unwrap_or(&[]));
             });
         };
-        project(Slot::AttnOutput, Slot::PostAttnNorm, acts, attn, y);
+        if let Some(w) = get(Slot::AttnOutput) {
+            linear(run, acts, attn, wanted, |_, _| {}, [Product::new(w, y)]);
+        }
+        post_norm(Slot::PostAttnNorm, y);
         probe.show("attn_out", y);
         residual(x, y);
         probe.show("ffn_inp", x);
 
-        norm(Slot::FfnNorm, x, y);
-        probe.show("ffn_norm", y);
         let (gate, rest) = cut(wide, wanted * c.n_ff);
         let up = head_of_mut(rest, wanted * c.n_ff);
         if let (Some(wg), Some(wu)) = (get(Slot::FfnGate), get(Slot::FfnUp)) {
-            linear(run, acts, y, wanted, [Product::new(wg, gate), Product::new(wu, up)]);
+            let products = [Product::new(wg, gate), Product::new(wu, up)];
+            linear(run, acts, y, wanted, |t, y| norm_row(Slot::FfnNorm, x, t, y), products);
         }
-        run.rows(gate, c.n_ff, &|t, gate| {
+        probe.show("ffn_norm", y);
+        let activate = |t: usize, gate: &mut [f32]| {
             let up = up.get(t * c.n_ff..(t + 1) * c.n_ff).unwrap_or(&[]);
             match c.act {
                 Act::Silu => run.kernels.silu_mul(gate, up),
                 Act::Gelu => run.kernels.gelu_mul(gate, up),
             }
-        });
+        };
+        if let Some(w) = get(Slot::FfnDown) {
+            linear(run, acts, gate, wanted, activate, [Product::new(w, y)]);
+        }
         probe.show("ffn_act", gate);
-        project(Slot::FfnDown, Slot::PostFfnNorm, acts, gate, y);
+        post_norm(Slot::PostFfnNorm, y);
         probe.show("ffn_out", y);
         residual(x, y);
         probe.show("out", x);
@@ -285,10 +287,10 @@ impl Engine<'_, '_> {
             TensorView::new(output.ty(), output.n_cols(), end - vocab, bytes).ok()
         });
         let b = &mut self.buffers;
-        let y = head_of(b.y, rows * c.n_embd);
+        let y = head_of_mut(b.y, rows * c.n_embd);
         if let (Some(weights), Some(logits)) = (slice, b.logits.get_mut(vocab..)) {
             let product = Product::with_stride(weights, logits, c.n_vocab);
-            linear(run, &mut b.acts, y, rows, [product]);
+            linear(run, &mut b.acts, y, rows, |_, _| {}, [product]);
         }
         if let Some(cap) = c.final_soft_cap {
             for logits in b.logits.chunks_exact_mut(c.n_vocab).take(rows) {

@@ -1,8 +1,8 @@
-//! Matrices times activations: quantize once per form that is needed, then multiply.
+//! Matrices times activations: prepare and quantize rows, then multiply.
 
 use super::Runner;
 use crate::kernels::{ActGroup, Acts, Product};
-use crate::par::for_each_part2;
+use crate::par::for_each_row3;
 use crate::quant::Activation;
 
 /// Room for a batch of quantized activations.
@@ -14,44 +14,39 @@ pub struct ActsBuffer<'b> {
     pub groups: &'b mut [ActGroup],
 }
 
-impl ActsBuffer<'_> {
-    /// `x` in the form that some weights need, or `None` if it does not fit: `n_rows` tokens of
-    /// `n_cols` values.
-    fn fill<'s>(
-        &'s mut self,
-        run: Runner<'_>,
-        kind: Activation,
-        x: &'s [f32],
-        n_rows: usize,
-        n_cols: usize,
-    ) -> Option<Acts<'s>> {
-        if kind == Activation::F32 {
-            return Acts::floats(x, n_rows, n_cols);
-        }
-        let n_groups = n_cols / ActGroup::LEN;
-        let outputs =
-            (self.qs.get_mut(..n_rows * n_cols)?, self.groups.get_mut(..n_rows * n_groups)?);
-        for_each_part2(run.parallel, outputs, [n_cols, n_groups], &|t, qs, groups| {
-            let row = x.get(t * n_cols..(t + 1) * n_cols).unwrap_or(&[]);
-            run.kernels.quantize(row, qs, groups);
-        });
-        Acts::quantized(self.qs, self.groups, n_rows, n_cols)
-    }
-}
-
-/// Multiplies `x` (`n_rows` tokens) with every product's matrix; all have the same columns.
+/// Has `prepare` fill or change each row of `x` (`n_rows` tokens), and multiplies the rows with
+/// every product's matrix; all have the same columns.
+///
+/// What is prepared is rounded while it is near: a row at a time, by whoever prepared it.
 pub fn linear<const N: usize>(
     run: Runner<'_>,
     acts: &mut ActsBuffer<'_>,
-    x: &[f32],
+    x: &mut [f32],
     n_rows: usize,
+    prepare: impl Fn(usize, &mut [f32]) + Sync,
     mut products: [Product<'_, '_>; N],
 ) {
-    for kind in [Activation::Q8, Activation::F32] {
-        let user = products.iter().find(|p| p.weights().ty().activation() == kind);
-        let Some(n_cols) = user.map(|p| p.weights().n_cols()) else { continue };
-        if let Some(acts) = acts.fill(run, kind, x, n_rows, n_cols) {
+    let Some(n_cols) = products.first().map(|p| p.weights().n_cols()) else { return };
+    let n_groups = n_cols / ActGroup::LEN;
+    let takes = |kind| products.iter().any(|p| p.weights().ty().activation() == kind);
+    let (takes_q8, takes_f32) = (takes(Activation::Q8), takes(Activation::F32));
+    let Some(x) = x.get_mut(..n_rows * n_cols) else { return };
+    if takes_q8 {
+        let qs = acts.qs.get_mut(..n_rows * n_cols);
+        let groups = acts.groups.get_mut(..n_rows * n_groups);
+        let (Some(qs), Some(groups)) = (qs, groups) else { return };
+        let rows = (&mut *x, &mut *qs, &mut *groups);
+        for_each_row3(run.parallel, rows, [n_cols, n_cols, n_groups], &|t, x, qs, groups| {
+            prepare(t, x);
+            run.kernels.quantize(x, qs, groups);
+        });
+        if let Some(acts) = Acts::quantized(qs, groups, n_rows, n_cols) {
             run.kernels.matmul(run.parallel, acts, &mut products);
         }
+    } else {
+        run.rows(x, n_cols, &prepare);
+    }
+    if takes_f32 && let Some(acts) = Acts::floats(x, n_rows, n_cols) {
+        run.kernels.matmul(run.parallel, acts, &mut products);
     }
 }
