@@ -151,6 +151,13 @@ pub trait Float:
     fn min(self, other: Self) -> Self {
         Self::where_greater(other, self, self, other)
     }
+
+    /// `self` within `low..=high`; a NaN stays one.
+    #[inline(always)]
+    fn clamp_number(self, low: Self, high: Self) -> Self {
+        // A NaN stays in both, as neither comparison with it holds.
+        high.min(low.max(self))
+    }
 }
 
 impl Float for f32 {
@@ -195,8 +202,7 @@ pub fn exp<F: Float>(x: F) -> F {
     const P: [f32; 6] =
         [1.987_569_1e-4, 1.398_199_9e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 5.0e-1];
     let (low, high) = (F::splat(-104.0), F::splat(88.73));
-    // A NaN stays in both, as neither comparison with it holds.
-    let clamped = high.min(low.max(x));
+    let clamped = x.clamp_number(low, high);
     let shifted = clamped * F::splat(LOG2_E) + F::splat(EXP_MAGIC);
     let n = shifted - F::splat(EXP_MAGIC);
     let r = n.fma(F::splat(-LN2_HI), clamped);
@@ -207,9 +213,8 @@ pub fn exp<F: Float>(x: F) -> F {
     }
     let y = p.fma(r * r, r) + F::splat(1.0);
     let (half, other_half) = shifted.powers_of_two();
-    let y = y * half * other_half;
-    let y = F::where_greater(low, x, F::splat(0.0), y);
-    F::where_greater(x, high, F::splat(f32::INFINITY), y)
+    // At −104 this rounds to +0, and at 88.73 it overflows.
+    y * half * other_half
 }
 
 /// `x / (1 + e^-x)`.

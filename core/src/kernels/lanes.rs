@@ -6,7 +6,11 @@
 use core::ops::{Add, Div, Mul, Neg, Sub};
 
 use crate::half::{f16_to_f32, f32_to_f16};
-use crate::math::{Float, LANES};
+use crate::math::{EXP_MAGIC, Float, LANES};
+
+/// Each lane's number.
+const PLACES: [f32; LANES] =
+    [0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0, 10.0, 11.0, 12.0, 13.0, 14.0, 15.0];
 
 /// Sixteen floats.
 pub(super) trait Lanes: Float {
@@ -23,8 +27,10 @@ pub(super) trait Lanes: Float {
     fn store_f16(self, to: &mut [u16; LANES]);
     /// The greatest lane; there must be no NaN.
     fn greatest(self) -> f32;
-    /// The sum of integers below 2^19, which no order of additions changes.
-    fn total(self) -> f32;
+    /// The greatest magnitude in both, which is no NaN's; +0 if there is no other.
+    fn greatest_magnitude(self, other: Self) -> f32;
+    /// Writes `self` rounded to integers in −127..=127, NaN as 0; returns their sum.
+    fn round_to_i8(self, out: &mut [i8; LANES]) -> i16;
 
     #[inline(always)]
     fn to_array(self) -> [f32; LANES] {
@@ -36,6 +42,11 @@ pub(super) trait Lanes: Float {
     /// The lanes from `first` to before `end`, and `other` in all others.
     #[inline(always)]
     fn keep(self, first: usize, end: usize, other: f32) -> Self {
+        if const { Self::WIDE } {
+            let (place, other) = (Self::load(&PLACES), Self::splat(other));
+            let before_end = Self::where_greater(Self::splat(end as f32), place, self, other);
+            return Self::where_greater(Self::splat(first as f32), place, other, before_end);
+        }
         let mut lanes = self.to_array();
         for (i, lane) in lanes.iter_mut().enumerate() {
             *lane = if (first..end).contains(&i) { *lane } else { other };
@@ -71,6 +82,41 @@ pub(super) trait Register: Copy {
     unsafe fn load_f16(from: *const u16) -> Self;
     unsafe fn load_i8(from: *const i8) -> Self;
 
+    /// As [`Float::clamp_number`].
+    #[inline(always)]
+    fn clamp_number(a: Self, low: Self, high: Self) -> Self {
+        Self::min(high, Self::max(low, a))
+    }
+
+    /// As [`Lanes::greatest_magnitude`].
+    #[inline(always)]
+    fn greatest_magnitude<const N: usize>(
+        a: Registers<Self, N>,
+        b: Registers<Self, N>,
+    ) -> f32 {
+        let zero = Registers::splat(0.0);
+        // The first operand gives way if it is a NaN.
+        a.max(zero).max((-a).max(b.max((-b).max(zero)))).greatest()
+    }
+
+    /// As [`Lanes::round_to_i8`].
+    #[inline(always)]
+    fn round_to_i8<const N: usize>(x: Registers<Self, N>, out: &mut [i8; LANES]) -> i16 {
+        let (zero, most) = (Registers::splat(0.0), Registers::splat(127.0));
+        // One of the halves is 0, or both for a NaN.
+        let (above, below) = (x.max(zero).min(most), x.min(zero).max(-most));
+        let shifted = above + below + Registers::splat(EXP_MAGIC);
+        for (q, r) in out.iter_mut().zip(shifted.to_array()) {
+            *q = r.to_bits() as i8;
+        }
+        // Integers below 2^19, whose sum no order of additions changes.
+        let mut total = Self::splat(0.0);
+        for &a in &(shifted - Registers::splat(EXP_MAGIC)).0 {
+            total = Self::add(total, a);
+        }
+        Self::total(total) as i16
+    }
+
     /// The sum in any order.
     #[inline(always)]
     fn total(a: Self) -> f32 {
@@ -100,7 +146,7 @@ pub(super) trait Register: Copy {
 
 /// Sixteen floats in `N` registers.
 #[derive(Clone, Copy)]
-pub(super) struct Registers<R, const N: usize>([R; N]);
+pub(super) struct Registers<R, const N: usize>(pub(super) [R; N]);
 
 // Loops and no closures: a closure would be compiled without the features of the set around it.
 macro_rules! operators {
@@ -178,6 +224,13 @@ impl<R: Register, const N: usize> Float for Registers<R, N> {
         }
         self
     }
+    #[inline(always)]
+    fn clamp_number(mut self, low: Self, high: Self) -> Self {
+        for ((a, &low), &high) in self.0.iter_mut().zip(&low.0).zip(&high.0) {
+            *a = R::clamp_number(*a, low, high);
+        }
+        self
+    }
 }
 
 impl<R: Register, const N: usize> Lanes for Registers<R, N> {
@@ -238,12 +291,12 @@ impl<R: Register, const N: usize> Lanes for Registers<R, N> {
         R::greatest(greatest)
     }
     #[inline(always)]
-    fn total(self) -> f32 {
-        let mut total = R::splat(0.0);
-        for &a in &self.0 {
-            total = R::add(total, a);
-        }
-        R::total(total)
+    fn greatest_magnitude(self, other: Self) -> f32 {
+        R::greatest_magnitude(self, other)
+    }
+    #[inline(always)]
+    fn round_to_i8(self, out: &mut [i8; LANES]) -> i16 {
+        R::round_to_i8(self, out)
     }
 }
 

@@ -9,7 +9,7 @@ use crate::kernels::args::MatmulRows;
 use crate::kernels::isa::{Isa, kernel_table};
 use crate::kernels::lanes::{Register, Registers};
 use crate::kernels::rows::matmul_rows;
-use crate::math::{CANONICAL_NAN, EXP_MAGIC};
+use crate::math::{CANONICAL_NAN, EXP_MAGIC, LANES};
 
 struct Neon;
 
@@ -61,16 +61,64 @@ impl Register for float32x4_t {
         canonical(a: Self) -> Self =
             vbslq_f32(vceqq_f32(a, a), a, vdupq_n_f32(CANONICAL_NAN));
         powers_of_two(a: Self) -> (Self, Self) = {
-            let magic = vdupq_n_s32(EXP_MAGIC.to_bits() as i32);
-            let n = vsubq_s32(vreinterpretq_s32_f32(a), magic);
+            // Both exponents' biases, which halving deals out.
+            let biased = vdupq_n_s32(2 * 127 - EXP_MAGIC.to_bits() as i32);
+            let n = vaddq_s32(vreinterpretq_s32_f32(a), biased);
             let half = vshrq_n_s32::<1>(n);
-            let bias = vdupq_n_s32(127);
-            let x = vshlq_n_s32::<23>(vaddq_s32(half, bias));
-            let y = vshlq_n_s32::<23>(vaddq_s32(vsubq_s32(n, half), bias));
+            let (x, y) = (vshlq_n_s32::<23>(half), vshlq_n_s32::<23>(vsubq_s32(n, half)));
             (vreinterpretq_f32_s32(x), vreinterpretq_f32_s32(y))
         };
+        // These pass a NaN on.
+        clamp_number(a: Self, low: Self, high: Self) -> Self =
+            vminq_f32(high, vmaxq_f32(low, a));
         greatest(a: Self) -> f32 = vmaxvq_f32(a);
         total(a: Self) -> f32 = vaddvq_f32(a);
+    }
+    #[inline(always)]
+    fn greatest_magnitude<const N: usize>(
+        a: Registers<Self, N>,
+        b: Registers<Self, N>,
+    ) -> f32 {
+        // Magnitudes are ordered as their bits are, below any NaN's.
+        let mut greatest = bits_of_magnitude(Self::splat(0.0));
+        for &x in a.0.iter().chain(&b.0) {
+            // SAFETY: NEON is a feature of the target.
+            greatest = unsafe { vmaxq_u32(greatest, bits_of_magnitude(x)) };
+        }
+        // SAFETY: as above.
+        let amax = f32::from_bits(unsafe { vmaxvq_u32(greatest) });
+        if !amax.is_nan() {
+            return amax;
+        }
+        let mut greatest = Self::splat(0.0);
+        for &x in a.0.iter().chain(&b.0) {
+            greatest = Self::max(Self::max(x, Self::neg(x)), greatest);
+        }
+        Self::greatest(greatest)
+    }
+    #[inline(always)]
+    fn round_to_i8<const N: usize>(x: Registers<Self, N>, out: &mut [i8; LANES]) -> i16 {
+        const { assert!(N == 4) };
+        // SAFETY: NEON is a feature of the target; sixteen bytes are writable. The conversion
+        // rounds ties to even and makes 0 of a NaN; that and the narrowing ones saturate.
+        unsafe {
+            let a = vqmovn_high_s32(vqmovn_s32(vcvtnq_s32_f32(x.0[0])), vcvtnq_s32_f32(x.0[1]));
+            let b = vqmovn_high_s32(vqmovn_s32(vcvtnq_s32_f32(x.0[2])), vcvtnq_s32_f32(x.0[3]));
+            let q = vmaxq_s8(vqmovn_high_s16(vqmovn_s16(a), b), vdupq_n_s8(-127));
+            vst1q_s8(out.as_mut_ptr(), q);
+            vaddlvq_s8(q)
+        }
+    }
+    #[inline(always)]
+    unsafe fn store_f16(a: Self, to: *mut u16) {
+        // SAFETY: NEON is a feature of the target; four half floats are writable, by the caller's
+        // promise.
+        unsafe {
+            let half = narrow(a);
+            // What a NaN had behind its first two bits goes.
+            let nan = vcgt_u16(vand_u16(half, vdup_n_u16(0x7FFF)), vdup_n_u16(0x7C00));
+            vst1_u16(to, vbic_u16(half, vand_u16(nan, vdup_n_u16(0x01FF))));
+        }
     }
     #[inline(always)]
     unsafe fn load(from: *const f32) -> Self {
@@ -111,4 +159,27 @@ pub(super) fn widen(bits: uint16x4_t) -> float32x4_t {
         );
     }
     out
+}
+
+/// Four floats rounded to half floats; a NaN becomes a quiet one. (As above.)
+#[inline(always)]
+fn narrow(x: float32x4_t) -> uint16x4_t {
+    let out: uint16x4_t;
+    // SAFETY: the instruction is part of NEON and works on these two registers alone.
+    unsafe {
+        core::arch::asm!(
+            "fcvtn {out:v}.4h, {x:v}.4s",
+            out = lateout(vreg) out,
+            x = in(vreg) x,
+            options(pure, nomem, nostack, preserves_flags),
+        );
+    }
+    out
+}
+
+/// The bits of floats without their signs.
+#[inline(always)]
+fn bits_of_magnitude(x: float32x4_t) -> uint32x4_t {
+    // SAFETY: NEON is a feature of the target.
+    unsafe { vreinterpretq_u32_f32(vabsq_f32(x)) }
 }

@@ -1,6 +1,6 @@
 //! Floats to the forms that the cache keeps them in (numerics, sections 2 and 8).
 
-use super::quantize::{greatest_magnitude, inverse_scale, round};
+use super::quantize::inverse_scale;
 use crate::half::f32_to_f16;
 use crate::kernels::args::CacheRef;
 use crate::kernels::lanes::Lanes;
@@ -35,11 +35,11 @@ pub(in crate::kernels) fn store_q8_0<L: Lanes>(x: &[f32], qs: &mut [i8], d: &mut
         }
         let ([a, b], [qa, qb]) = (&floats, &mut integers);
         let (a, b) = (L::load(a), L::load(b));
-        let amax = greatest_magnitude(a, b);
+        let amax = a.greatest_magnitude(b);
         *d = f32_to_f16(amax / 127.0);
-        let id = inverse_scale(amax);
-        round(a, id, qa);
-        round(b, id, qb);
+        let id = L::splat(inverse_scale(amax));
+        (a * id).round_to_i8(qa);
+        (b * id).round_to_i8(qb);
         for (q, &integer) in qs.iter_mut().zip(integers.as_flattened()) {
             *q = integer;
         }
