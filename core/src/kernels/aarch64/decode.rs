@@ -7,31 +7,34 @@
 use core::arch::aarch64::*;
 use core::arch::asm;
 
+use super::decode_k::{self, Q4K, Q6K};
 use crate::kernels::args::{ActGroup, MatmulRows};
 use crate::kernels::lanes::Register;
 use crate::quant::GgmlType;
 
-/// A format with one scale for 32 weights, of rows that are read by fours.
+/// How some groups of a format with one scale for 32 weights are multiplied, of rows that are read
+/// by fours.
 trait Streamed {
-    /// Blocks after which the sums must be begun anew.
+    /// Groups that are multiplied at once.
+    const GROUPS: usize;
+    /// Groups after which the sums must be begun anew.
     const RUN: usize;
-    /// A group's activations, as the weights need them.
+    /// The groups' activations, as the weights need them.
     type Acts: Copy;
-    /// Integer sums of four rows, carried from block to block.
+    /// Integer sums of four rows, carried from group to group.
     type Sums: Copy;
     /// No products at all.
     fn new() -> Self::Sums;
     /// # Safety
-    /// 32 activations must be readable at `x`.
-    unsafe fn acts(x: *const i8, group: &ActGroup) -> Self::Acts;
-    /// `acc` with the products of a block of four rows, whose pointers move on to the next.
+    /// `GROUPS` groups and their activations must be readable.
+    unsafe fn acts(x: *const i8, groups: *const ActGroup) -> Self::Acts;
+    /// `acc` with the products of the groups' blocks of four rows, whose pointers move on.
     ///
     /// # Safety
-    /// A block must be readable at each.
-    unsafe fn block(
+    /// The blocks must be readable at each.
+    unsafe fn blocks(
         rows: &mut [*const u8; 4],
-        x: Self::Acts,
-        d_x: f32,
+        acts: Self::Acts,
         sums: &mut Self::Sums,
         acc: float32x4_t,
     ) -> float32x4_t;
@@ -48,8 +51,10 @@ pub(super) unsafe fn one_token(ty: GgmlType, m: &MatmulRows<'_>) -> Option<usize
     // SAFETY: passed on to the caller.
     unsafe {
         match ty {
-            GgmlType::Q4_0 => Some(all_rows::<Q4_0>(m)),
-            GgmlType::Q8_0 => Some(all_rows::<Q8_0>(m)),
+            GgmlType::Q4_0 => Some(all_rows::<Q4_0By4, Q4_0>(m)),
+            GgmlType::Q8_0 => Some(all_rows::<Q8_0, Q8_0>(m)),
+            GgmlType::Q4_K => Some(decode_k::rows::<Q4K>(m)),
+            GgmlType::Q6_K => Some(decode_k::rows::<Q6K>(m)),
             _ => None,
         }
     }
@@ -58,48 +63,55 @@ pub(super) unsafe fn one_token(ty: GgmlType, m: &MatmulRows<'_>) -> Option<usize
 /// # Safety
 /// As [`one_token`].
 #[inline(always)]
-unsafe fn all_rows<F: Streamed>(m: &MatmulRows<'_>) -> usize {
+unsafe fn all_rows<F: Streamed, G: Streamed<Sums = F::Sums>>(m: &MatmulRows<'_>) -> usize {
     // SAFETY: passed on to the caller.
     unsafe {
-        let row = rows::<F, 4>(m, 0);
-        rows::<F, 1>(m, row)
+        let row = rows::<F, G, 4>(m, 0);
+        rows::<F, G, 1>(m, row)
     }
 }
 
-/// Multiplies the rows from `row` on by `4·V`; returns the first that is left.
+/// Multiplies the rows from `row` on by `4·V`; returns the first that is left. Groups go through
+/// `F`, and those that are too few for it through `G`.
 ///
 /// # Safety
 /// As [`one_token`].
 #[inline(always)]
-unsafe fn rows<F: Streamed, const V: usize>(m: &MatmulRows<'_>, mut row: usize) -> usize {
+unsafe fn rows<F: Streamed, G: Streamed<Sums = F::Sums>, const V: usize>(
+    m: &MatmulRows<'_>,
+    mut row: usize,
+) -> usize {
     let (qs, groups) = m.q8_row(0);
     let stride = m.row_bytes();
+    let mut ptrs = [[m.rows().as_ptr().wrapping_add(row * stride); 4]; V];
+    for (i, ptr) in ptrs.as_flattened_mut().iter_mut().enumerate() {
+        *ptr = ptr.wrapping_add(i * stride);
+    }
     while row + 4 * V <= m.n_rows() {
-        let mut ptrs = [[m.rows().as_ptr(); 4]; V];
-        let mut offset = row * stride;
-        for ptr in ptrs.as_flattened_mut() {
-            // SAFETY: the row exists.
-            *ptr = unsafe { ptr.add(offset) };
-            offset += stride;
-        }
         let mut acc = [float32x4_t::splat(0.0); V];
         let mut x = qs.as_ptr();
         for run in groups.chunks(F::RUN) {
             let mut sums = [F::new(); V];
-            let (pairs, last) = run.as_chunks::<2>();
+            let mut pairs = run.chunks_exact(2 * F::GROUPS);
             // SAFETY: there are 32 activations for each group, and a block in each row.
             unsafe {
-                for pair in pairs {
-                    for group in pair {
-                        group_times::<F, V>(&mut ptrs, &mut sums, &mut acc, x, group);
-                        x = x.add(ActGroup::LEN);
-                    }
+                for pair in &mut pairs {
+                    // What is written twice needs no copies of sums.
+                    groups_times::<F, V>(&mut ptrs, &mut sums, &mut acc, &mut x, pair.as_ptr());
+                    let second = pair.as_ptr().add(F::GROUPS);
+                    groups_times::<F, V>(&mut ptrs, &mut sums, &mut acc, &mut x, second);
                 }
-                for group in last {
-                    group_times::<F, V>(&mut ptrs, &mut sums, &mut acc, x, group);
-                    x = x.add(ActGroup::LEN);
+                let mut rest = pairs.remainder().chunks_exact(F::GROUPS);
+                for some in &mut rest {
+                    groups_times::<F, V>(&mut ptrs, &mut sums, &mut acc, &mut x, some.as_ptr());
+                }
+                for group in rest.remainder() {
+                    groups_times::<G, V>(&mut ptrs, &mut sums, &mut acc, &mut x, group);
                 }
             }
+        }
+        for ptr in ptrs.as_flattened_mut() {
+            *ptr = ptr.wrapping_add((4 * V - 1) * stride);
         }
         // SAFETY: no other part is alive; the slice has a place for every row.
         unsafe {
@@ -114,23 +126,24 @@ unsafe fn rows<F: Streamed, const V: usize>(m: &MatmulRows<'_>, mut row: usize) 
     row
 }
 
-/// Multiplies one group with `4·V` rows, whose pointers move on.
+/// Multiplies some groups with `4·V` rows; all pointers move on.
 ///
 /// # Safety
-/// The group's activations must be readable at `x`, and a block at each pointer.
+/// `F::GROUPS` groups and their activations must be readable, and as many blocks at each pointer.
 #[inline(always)]
-unsafe fn group_times<F: Streamed, const V: usize>(
+unsafe fn groups_times<F: Streamed, const V: usize>(
     rows: &mut [[*const u8; 4]; V],
     sums: &mut [F::Sums; V],
     acc: &mut [float32x4_t; V],
-    x: *const i8,
-    group: &ActGroup,
+    x: &mut *const i8,
+    groups: *const ActGroup,
 ) {
     // SAFETY: passed on to the caller.
     unsafe {
-        let acts = F::acts(x, group);
+        let acts = F::acts(*x, groups);
+        *x = x.add(ActGroup::LEN * F::GROUPS);
         for ((rows, sums), acc) in rows.iter_mut().zip(sums).zip(acc) {
-            *acc = F::block(rows, acts, group.d, sums, *acc);
+            *acc = F::blocks(rows, acts, sums, *acc);
         }
     }
 }
@@ -138,32 +151,32 @@ unsafe fn group_times<F: Streamed, const V: usize>(
 struct Q4_0;
 
 impl Streamed for Q4_0 {
+    const GROUPS: usize = 1;
     const RUN: usize = usize::MAX;
-    /// Two registers of them, and what sums begin with: minus the eight that nibbles are too
-    /// large by.
-    type Acts = ([int8x16_t; 2], int32x4_t);
+    /// Two registers of them, what sums begin with (minus the eight that nibbles are too large
+    /// by), and the scale.
+    type Acts = ([int8x16_t; 2], int32x4_t, f32);
     type Sums = ();
 
     #[inline(always)]
     fn new() {}
 
     #[inline(always)]
-    unsafe fn acts(x: *const i8, group: &ActGroup) -> Self::Acts {
-        // SAFETY: 32 activations, by the caller's promise; the group's two sums; NEON. Eight times
-        // a sum of sixteen fits 16 bits.
+    unsafe fn acts(x: *const i8, group: *const ActGroup) -> Self::Acts {
+        // SAFETY: 32 activations and a group, by the caller's promise; NEON. Eight times a sum of
+        // sixteen fits 16 bits.
         unsafe {
-            let sums = vreinterpretq_s16_s32(vld1q_dup_s32(group.sums.as_ptr().cast()));
+            let sums = vreinterpretq_s16_s32(vld1q_dup_s32((*group).sums.as_ptr().cast()));
             let start = vpaddlq_s16(vmulq_n_s16(sums, -8));
-            ([vld1q_s8(x), vld1q_s8(x.add(16))], start)
+            ([vld1q_s8(x), vld1q_s8(x.add(16))], start, (*group).d)
         }
     }
 
     #[inline(always)]
-    unsafe fn block(
+    unsafe fn blocks(
         rows: &mut [*const u8; 4],
-        (x, start): Self::Acts,
-        d_x: f32,
-        _: &mut (),
+        (x, start, d_x): Self::Acts,
+        (): &mut (),
         acc: float32x4_t,
     ) -> float32x4_t {
         let [a, b, c, d] = rows;
@@ -229,16 +242,196 @@ impl Streamed for Q4_0 {
     }
 }
 
+/// The products of sixteen bytes of nibbles in registers `w`, the low ones' with activations `low`
+/// and the high ones' with `high`, added to the sum in `v10`. Registers `t` are overwritten.
+macro_rules! nibbles_times {
+    ($w0:literal $w1:literal $w2:literal $w3:literal, $t0:literal $t1:literal $t2:literal
+        $t3:literal, $low:literal, $high:literal) => {
+        concat!(
+            "and v", $t0, ".16b, v", $w0, ".16b, {mask:v}.16b\n",
+            "and v", $t1, ".16b, v", $w1, ".16b, {mask:v}.16b\n",
+            "and v", $t2, ".16b, v", $w2, ".16b, {mask:v}.16b\n",
+            "and v", $t3, ".16b, v", $w3, ".16b, {mask:v}.16b\n",
+            "sdot v10.4s, v", $t0, ".16b, {", $low, ":v}.4b[0]\n",
+            "ushr v", $w0, ".16b, v", $w0, ".16b, #4\n",
+            "sdot v10.4s, v", $t1, ".16b, {", $low, ":v}.4b[1]\n",
+            "ushr v", $w1, ".16b, v", $w1, ".16b, #4\n",
+            "sdot v10.4s, v", $t2, ".16b, {", $low, ":v}.4b[2]\n",
+            "ushr v", $w2, ".16b, v", $w2, ".16b, #4\n",
+            "sdot v10.4s, v", $t3, ".16b, {", $low, ":v}.4b[3]\n",
+            "ushr v", $w3, ".16b, v", $w3, ".16b, #4\n",
+            "sdot v10.4s, v", $w0, ".16b, {", $high, ":v}.4b[0]\n",
+            "sdot v10.4s, v", $w1, ".16b, {", $high, ":v}.4b[1]\n",
+            "sdot v10.4s, v", $w2, ".16b, {", $high, ":v}.4b[2]\n",
+            "sdot v10.4s, v", $w3, ".16b, {", $high, ":v}.4b[3]",
+        )
+    };
+}
+
+/// Four words of each row at pointers `a` to `d`, word `j` to the row's lane of register `j` of
+/// four; then the pointers move by `$step`.
+macro_rules! load_words_then {
+    ($v0:literal, $v3:literal, $step:literal) => {
+        concat!(
+            "ld4r {{v", $v0, ".4s-v", $v3, ".4s}}, [{a}], ", $step, "\n",
+            "ld4 {{v", $v0, ".s-v", $v3, ".s}}[1], [{b}], ", $step, "\n",
+            "ld4 {{v", $v0, ".s-v", $v3, ".s}}[2], [{c}], ", $step, "\n",
+            "ld4 {{v", $v0, ".s-v", $v3, ".s}}[3], [{d}], ", $step,
+        )
+    };
+}
+pub(super) use load_words_then;
+
+/// As `load_words_then`, to the words that follow.
+macro_rules! load_words {
+    ($v0:literal, $v3:literal) => {
+        $crate::kernels::aarch64::decode::load_words_then!($v0, $v3, "#16")
+    };
+}
+pub(super) use load_words;
+
+/// Adds the sum in `v10` times the scales in `v11` and the activations' scale `$k` to `acc`.
+macro_rules! scale_and_add {
+    ($k:literal) => {
+        concat!(
+            "fmul v11.4s, v11.4s, {d_x:v}.s[", $k, "]\n",
+            "scvtf v10.4s, v10.4s\n",
+            "fmla {acc:v}.4s, v11.4s, v10.4s",
+        )
+    };
+}
+
+/// Four blocks of a row, which are eighteen words.
+///
+/// They are read as words, whatever they hold: in the first and third block the scale and the first
+/// two bytes of nibbles share one, and the last two bytes share one with the next block's scale.
+struct Q4_0By4;
+
+impl Streamed for Q4_0By4 {
+    const GROUPS: usize = 4;
+    const RUN: usize = usize::MAX;
+    /// Two registers of each group, what sums begin with, and scales. Of the first and third group,
+    /// a register begins with its third activation and ends with the first two.
+    type Acts = ([int8x16_t; 8], int32x4_t, float32x4_t);
+    type Sums = ();
+
+    #[inline(always)]
+    fn new() {}
+
+    #[inline(always)]
+    unsafe fn acts(x: *const i8, groups: *const ActGroup) -> Self::Acts {
+        // SAFETY: four groups, of three words each, and their activations, by the caller's
+        // promise; NEON. Eight times a sum of sixteen fits 16 bits.
+        unsafe {
+            let words = vld3q_s32(groups.cast());
+            let start = vpaddlq_s16(vmulq_n_s16(vreinterpretq_s16_s32(words.2), -8));
+            let (x, y) = (vld1q_s8_x4(x), vld1q_s8_x4(x.add(64)));
+            let x = [
+                vextq_s8::<2>(x.0, x.0),
+                vextq_s8::<2>(x.1, x.1),
+                x.2,
+                x.3,
+                vextq_s8::<2>(y.0, y.0),
+                vextq_s8::<2>(y.1, y.1),
+                y.2,
+                y.3,
+            ];
+            (x, start, vreinterpretq_f32_s32(words.0))
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn blocks(
+        rows: &mut [*const u8; 4],
+        (x, start, d_x): Self::Acts,
+        (): &mut (),
+        acc: float32x4_t,
+    ) -> float32x4_t {
+        let [a, b, c, d] = rows;
+        let mut acc = acc;
+        // SAFETY: 72 bytes are read in each row, by the caller's promise, at any address. Only a
+        // set that has the dot product instructions comes here.
+        unsafe {
+            asm!(
+                ".arch_extension dotprod",
+                "ld2r {{v0.4s, v1.4s}}, [{a}], #8",
+                "ld2 {{v0.s, v1.s}}[1], [{b}], #8",
+                "ld2 {{v0.s, v1.s}}[2], [{c}], #8",
+                "ld2 {{v0.s, v1.s}}[3], [{d}], #8",
+                load_words!("2", "5"),
+                "xtn v12.4h, v0.4s",
+                "shrn2 v12.8h, v4.4s, #16",
+                "bit v4.16b, v0.16b, {upper:v}.16b",
+                "fcvtl v11.4s, v12.4h",
+                "dup v10.4s, {start:v}.s[0]",
+                nibbles_times!("1" "2" "3" "4", "6" "7" "8" "9", "x0", "x1"),
+                scale_and_add!("0"),
+                load_words!("6", "9"),
+                "fcvtl2 v11.4s, v12.8h",
+                "dup v10.4s, {start:v}.s[1]",
+                nibbles_times!("5" "6" "7" "8", "0" "1" "2" "3", "x2", "x3"),
+                scale_and_add!("1"),
+                load_words!("0", "3"),
+                "xtn v12.4h, v9.4s",
+                "shrn2 v12.8h, v3.4s, #16",
+                "bit v3.16b, v9.16b, {upper:v}.16b",
+                "fcvtl v11.4s, v12.4h",
+                "dup v10.4s, {start:v}.s[2]",
+                nibbles_times!("0" "1" "2" "3", "4" "5" "6" "7", "x4", "x5"),
+                scale_and_add!("2"),
+                load_words!("4", "7"),
+                "fcvtl2 v11.4s, v12.8h",
+                "dup v10.4s, {start:v}.s[3]",
+                nibbles_times!("4" "5" "6" "7", "0" "1" "2" "3", "x6", "x7"),
+                scale_and_add!("3"),
+                a = inout(reg) *a,
+                b = inout(reg) *b,
+                c = inout(reg) *c,
+                d = inout(reg) *d,
+                start = in(vreg) start,
+                acc = inout(vreg) acc,
+                d_x = in(vreg) d_x,
+                mask = in(vreg) vdupq_n_u8(15),
+                upper = in(vreg) vdupq_n_u32(0xFFFF_0000),
+                x0 = in(vreg) x[0],
+                x1 = in(vreg) x[1],
+                x2 = in(vreg) x[2],
+                x3 = in(vreg) x[3],
+                x4 = in(vreg) x[4],
+                x5 = in(vreg) x[5],
+                x6 = in(vreg) x[6],
+                x7 = in(vreg) x[7],
+                out("v0") _,
+                out("v1") _,
+                out("v2") _,
+                out("v3") _,
+                out("v4") _,
+                out("v5") _,
+                out("v6") _,
+                out("v7") _,
+                out("v8") _,
+                out("v9") _,
+                out("v10") _,
+                out("v11") _,
+                out("v12") _,
+                options(readonly, nostack, preserves_flags),
+            );
+        }
+        acc
+    }
+}
+
 struct Q8_0;
 
 /// 1.5 · 2^23.
 const MIDDLE: f32 = 12_582_912.0;
 
 impl Streamed for Q8_0 {
+    const GROUPS: usize = 1;
     /// |Σ| ≤ 8 · 32 · 128 · 127 < 2^22.
     const RUN: usize = 8;
-    /// Eight in each register, twice.
-    type Acts = [int8x16_t; 4];
+    /// Eight in each register, twice, and the scale.
+    type Acts = ([int8x16_t; 4], f32);
     /// The sums of two rows in either register, two lanes for each, and of all four rows. They
     /// run on over the blocks, and their bits are those of floats between 2^23 and 2^24, whose
     /// differences are exact: that is what a block adds, as a float already, and nothing has to be
@@ -256,20 +449,19 @@ impl Streamed for Q8_0 {
     }
 
     #[inline(always)]
-    unsafe fn acts(x: *const i8, _: &ActGroup) -> [int8x16_t; 4] {
-        // SAFETY: 32 activations, by the caller's promise, at any address; NEON.
+    unsafe fn acts(x: *const i8, group: *const ActGroup) -> Self::Acts {
+        // SAFETY: 32 activations, at any address, and a group, by the caller's promise; NEON.
         unsafe {
             let x = vld4q_dup_s64(x.cast());
             let bytes = vreinterpretq_s8_s64;
-            [bytes(x.0), bytes(x.1), bytes(x.2), bytes(x.3)]
+            ([bytes(x.0), bytes(x.1), bytes(x.2), bytes(x.3)], (*group).d)
         }
     }
 
     #[inline(always)]
-    unsafe fn block(
+    unsafe fn blocks(
         rows: &mut [*const u8; 4],
-        x: [int8x16_t; 4],
-        d_x: f32,
+        (x, d_x): Self::Acts,
         sums: &mut Self::Sums,
         acc: float32x4_t,
     ) -> float32x4_t {

@@ -2,6 +2,7 @@
 
 mod bytes;
 mod decode;
+mod decode_k;
 mod dotprod;
 mod i8mm;
 mod neon;

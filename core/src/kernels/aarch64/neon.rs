@@ -81,9 +81,11 @@ impl Register for float32x4_t {
     ) -> f32 {
         // Magnitudes are ordered as their bits are, below any NaN's.
         let mut greatest = bits_of_magnitude(Self::splat(0.0));
-        for &x in a.0.iter().chain(&b.0) {
-            // SAFETY: NEON is a feature of the target.
-            greatest = unsafe { vmaxq_u32(greatest, bits_of_magnitude(x)) };
+        for half in [a, b] {
+            for x in half.0 {
+                // SAFETY: NEON is a feature of the target.
+                greatest = unsafe { vmaxq_u32(greatest, bits_of_magnitude(x)) };
+            }
         }
         // SAFETY: as above.
         let amax = f32::from_bits(unsafe { vmaxvq_u32(greatest) });
