@@ -320,24 +320,42 @@ impl Streamed for Q4_0By4 {
 
     #[inline(always)]
     unsafe fn acts(x: *const i8, groups: *const ActGroup) -> Self::Acts {
+        let (x0, x1, x2, x3, x4, x5, x6, x7);
+        let (start, d_x);
         // SAFETY: four groups, of three words each, and their activations, by the caller's
         // promise; NEON. Eight times a sum of sixteen fits 16 bits.
         unsafe {
-            let words = vld3q_s32(groups.cast());
-            let start = vpaddlq_s16(vmulq_n_s16(vreinterpretq_s16_s32(words.2), -8));
-            let (x, y) = (vld1q_s8_x4(x), vld1q_s8_x4(x.add(64)));
-            let x = [
-                vextq_s8::<2>(x.0, x.0),
-                vextq_s8::<2>(x.1, x.1),
-                x.2,
-                x.3,
-                vextq_s8::<2>(y.0, y.0),
-                vextq_s8::<2>(y.1, y.1),
-                y.2,
-                y.3,
-            ];
-            (x, start, vreinterpretq_f32_s32(words.0))
+            asm!(
+                "ldp {x0:q}, {x1:q}, [{x}]",
+                "ldp {x2:q}, {x3:q}, [{x}, #32]",
+                "ldp {x4:q}, {x5:q}, [{x}, #64]",
+                "ldp {x6:q}, {x7:q}, [{x}, #96]",
+                "ext {x0:v}.16b, {x0:v}.16b, {x0:v}.16b, #2",
+                "ext {x1:v}.16b, {x1:v}.16b, {x1:v}.16b, #2",
+                "ext {x4:v}.16b, {x4:v}.16b, {x4:v}.16b, #2",
+                "ext {x5:v}.16b, {x5:v}.16b, {x5:v}.16b, #2",
+                "ld3 {{v0.4s, v1.4s, v2.4s}}, [{groups}]",
+                "mul v2.8h, v2.8h, {minus_eight:v}.8h",
+                "saddlp {start:v}.4s, v2.8h",
+                x = in(reg) x,
+                groups = in(reg) groups,
+                minus_eight = in(vreg) vdupq_n_s16(-8),
+                x0 = out(vreg) x0,
+                x1 = out(vreg) x1,
+                x2 = out(vreg) x2,
+                x3 = out(vreg) x3,
+                x4 = out(vreg) x4,
+                x5 = out(vreg) x5,
+                x6 = out(vreg) x6,
+                x7 = out(vreg) x7,
+                start = lateout(vreg) start,
+                out("v0") d_x,
+                out("v1") _,
+                out("v2") _,
+                options(pure, readonly, nostack, preserves_flags),
+            );
         }
+        ([x0, x1, x2, x3, x4, x5, x6, x7], start, d_x)
     }
 
     #[inline(always)]

@@ -96,8 +96,17 @@ unsafe fn load16([a, b, c, d]: &mut [*const u8; 4]) -> [uint8x16_t; 4] {
 unsafe fn scales_of_four(groups: *const ActGroup) -> [float32x4_t; 2] {
     // SAFETY: twelve words are readable, by the caller's promise; NEON.
     unsafe {
-        let words = vld3q_f32(groups.cast());
-        [words.0, words.1]
+        // The intrinsic becomes loads of what lies side by side, and many moves.
+        let (d, dsum);
+        asm!(
+            "ld3 {{v0.4s, v1.4s, v2.4s}}, [{groups}]",
+            groups = in(reg) groups,
+            out("v0") d,
+            out("v1") dsum,
+            out("v2") _,
+            options(pure, readonly, nostack, preserves_flags),
+        );
+        [d, dsum]
     }
 }
 
