@@ -4,8 +4,10 @@
 use core::arch::aarch64::*;
 use core::arch::asm;
 
-use super::decode;
+use super::rows::Rows;
+use super::{decode, prefill};
 use crate::kernels::args::MatmulRows;
+use crate::kernels::rows::{Format, tiles};
 use crate::quant::GgmlType;
 
 /// How bytes are multiplied.
@@ -26,6 +28,17 @@ pub(super) trait Bytes: Copy {
     #[inline(always)]
     unsafe fn one_token(_ty: GgmlType, _m: &MatmulRows<'_>) -> Option<usize> {
         None
+    }
+
+    /// [`RowSimd::many_tokens`] for eight rows at a time, with tiles that suit the instructions.
+    ///
+    /// # Safety
+    /// As there.
+    #[inline(always)]
+    unsafe fn many_tokens<F: Format>(m: &MatmulRows<'_>) -> usize {
+        // SAFETY: passed on to the caller. 32 registers hold 2 × 4 sums and accumulators, weights
+        // and activations.
+        unsafe { tiles::<Rows<Self>, F, 2, 4>(Rows::new(), m, 0) }
     }
 
     /// Adds the products of sixteen bytes of each of four rows with as many activations, if that
@@ -101,7 +114,7 @@ pub(super) struct Sdot;
 
 /// Adds to each lane of `sum` the products of its four bytes with the four of lane `K` of `x`.
 #[inline(always)]
-fn sdot_by_lane<const K: usize>(sum: int32x4_t, w: int8x16_t, x: int8x16_t) -> int32x4_t {
+pub(super) fn sdot_by_lane<const K: usize>(sum: int32x4_t, w: int8x16_t, x: int8x16_t) -> int32x4_t {
     let mut sum = sum;
     // SAFETY: only the set that has this instruction uses `Sdot`; it works on these registers
     // alone. (The intrinsic is not stable yet.)
@@ -146,6 +159,12 @@ impl Bytes for Sdot {
     unsafe fn one_token(ty: GgmlType, m: &MatmulRows<'_>) -> Option<usize> {
         // SAFETY: this type stands for the instructions; outputs are passed on to the caller.
         unsafe { decode::one_token(ty, m) }
+    }
+
+    #[inline(always)]
+    unsafe fn many_tokens<F: Format>(m: &MatmulRows<'_>) -> usize {
+        // SAFETY: as above.
+        unsafe { prefill::rows::<F>(Rows::new(), m) }
     }
 
     #[inline(always)]

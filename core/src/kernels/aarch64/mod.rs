@@ -6,6 +6,7 @@ mod decode_k;
 mod dotprod;
 mod i8mm;
 mod neon;
+mod prefill;
 mod rows;
 
 pub(super) use dotprod::TABLE as DOTPROD;

@@ -315,9 +315,9 @@ impl<B: Bytes> RowSimd for Rows<B> {
 
     #[inline(always)]
     unsafe fn many_tokens<F: Format>(self, m: &MatmulRows<'_>) -> usize {
-        // SAFETY: passed on to the caller. 32 registers hold 2 × 4 sums and accumulators, weights and activations.
+        // SAFETY: passed on to the caller.
         unsafe {
-            let row = tiles::<Self, F, 2, 4>(self, m, 0);
+            let row = B::many_tokens::<F>(m);
             tiles::<Self, F, 1, 4>(self, m, row)
         }
     }

@@ -11,7 +11,7 @@ mod formats;
 mod simd;
 pub(super) mod tile;
 
-pub(super) use formats::Format;
+pub(super) use formats::{Format, Group, Sink};
 pub(super) use simd::{At, Kind, RowSimd, compiled_under};
 pub(super) use tile::{Span, TileRows, tiles};
 
@@ -22,7 +22,7 @@ use super::generic::matmul;
 use super::scalar;
 use crate::quant::GgmlType;
 use formats::{
-    Group, IQ4NL, IQ4XS, MXFP4, Q2K, Q3K, Q4_0, Q4_1, Q4K, Q5_0, Q5_1, Q5K, Q6K, Q8_0, Sink,
+    IQ4NL, IQ4XS, MXFP4, Q2K, Q3K, Q4_0, Q4_1, Q4K, Q5_0, Q5_1, Q5K, Q6K, Q8_0,
 };
 
 /// Multiplies the rows of `m`. The few that fill no register are left to the scalar set.
@@ -163,7 +163,7 @@ const fn wanted<K: Kind>(run: usize) -> [bool; 2] {
 
 /// What the minimum of a run is multiplied with.
 #[inline(always)]
-fn dsum<K: Kind>(act: &ActGroup, run: usize) -> f32 {
+pub(super) fn dsum<K: Kind>(act: &ActGroup, run: usize) -> f32 {
     match K::RUNS {
         1 => act.dsum,
         _ => act.d * f32::from(act.sums[run]),
