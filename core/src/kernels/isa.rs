@@ -18,6 +18,9 @@ pub(super) trait Isa {
     /// How many `Lanes` the registers hold beside a few operands: what attention accumulates in.
     const ACCUMULATORS: usize;
 
+    /// The most queries that attention works on together.
+    const QUERIES: usize = 6;
+
     /// Asks for the cache line at an address, which need not be one that can be read.
     #[inline(always)]
     fn prefetch(_: *const u8) {}

@@ -25,6 +25,11 @@ pub(super) trait Lanes: Float {
     fn load_i8(from: &[i8; LANES]) -> Self;
     /// Half floats, rounded as [`f32_to_f16`] does.
     fn store_f16(self, to: &mut [u16; LANES]);
+    /// Whether factors are taken from four floats in a register more cheaply than one by one.
+    const BY_FOUR: bool = false;
+    /// `self[i]·factors[K] + c[i]`
+    fn fma_by<const K: usize>(self, factors: &[f32; 4], c: Self) -> Self;
+
     /// The greatest lane; there must be no NaN.
     fn greatest(self) -> f32;
     /// The greatest magnitude in both, which is no NaN's; +0 if there is no other.
@@ -61,6 +66,8 @@ pub(super) trait Lanes: Float {
 /// register belongs to. Those that are unsafe read or write `WIDTH` values at a pointer.
 pub(super) trait Register: Copy {
     const WIDTH: usize;
+    /// As [`Lanes::BY_FOUR`].
+    const BY_FOUR: bool = false;
     fn splat(x: f32) -> Self;
     fn add(a: Self, b: Self) -> Self;
     fn sub(a: Self, b: Self) -> Self;
@@ -69,6 +76,11 @@ pub(super) trait Register: Copy {
     fn neg(a: Self) -> Self;
     /// `a·b + c`
     fn fma(a: Self, b: Self, c: Self) -> Self;
+    /// As [`Lanes::fma_by`].
+    #[inline(always)]
+    fn fma_by<const K: usize>(a: Self, factors: &[f32; 4], c: Self) -> Self {
+        Self::fma(a, Self::splat(factors[K]), c)
+    }
     /// As [`Float::max`].
     fn max(a: Self, b: Self) -> Self;
     /// As [`Float::min`].
@@ -115,6 +127,13 @@ pub(super) trait Register: Copy {
             total = Self::add(total, a);
         }
         Self::total(total) as i16
+    }
+
+    /// Twice `WIDTH` half floats.
+    #[inline(always)]
+    unsafe fn load_f16_pair(from: *const u16) -> [Self; 2] {
+        // SAFETY: passed on to the caller.
+        unsafe { [Self::load_f16(from), Self::load_f16(from.add(Self::WIDTH))] }
     }
 
     /// The sum in any order.
@@ -235,6 +254,7 @@ impl<R: Register, const N: usize> Float for Registers<R, N> {
 
 impl<R: Register, const N: usize> Lanes for Registers<R, N> {
     const WIDE: bool = R::WIDTH > 1;
+    const BY_FOUR: bool = R::BY_FOUR;
 
     #[inline(always)]
     fn load(from: &[f32; LANES]) -> Self {
@@ -258,9 +278,14 @@ impl<R: Register, const N: usize> Lanes for Registers<R, N> {
     fn load_f16(from: &[u16; LANES]) -> Self {
         const { assert!(R::WIDTH * N == LANES) };
         let mut out = [R::splat(0.0); N];
-        for (i, out) in out.iter_mut().enumerate() {
-            // SAFETY: register `i` of N takes WIDTH of the sixteen half floats.
-            *out = unsafe { R::load_f16(from.as_ptr().add(i * R::WIDTH)) };
+        let (pairs, last) = out.as_chunks_mut::<2>();
+        for (i, pair) in pairs.iter_mut().enumerate() {
+            // SAFETY: pair `i` of N / 2 takes twice WIDTH of the sixteen half floats.
+            *pair = unsafe { R::load_f16_pair(from.as_ptr().add(2 * i * R::WIDTH)) };
+        }
+        for last in last {
+            // SAFETY: what is left after the pairs is the last register's.
+            *last = unsafe { R::load_f16(from.as_ptr().add((N - 1) * R::WIDTH)) };
         }
         Registers(out)
     }
@@ -281,6 +306,13 @@ impl<R: Register, const N: usize> Lanes for Registers<R, N> {
             // SAFETY: N registers of WIDTH fill the sixteen half floats exactly.
             unsafe { R::store_f16(a, to.as_mut_ptr().add(i * R::WIDTH)) };
         }
+    }
+    #[inline(always)]
+    fn fma_by<const K: usize>(self, factors: &[f32; 4], mut c: Self) -> Self {
+        for (&a, c) in self.0.iter().zip(&mut c.0) {
+            *c = R::fma_by::<K>(a, factors, *c);
+        }
+        c
     }
     #[inline(always)]
     fn greatest(self) -> f32 {

@@ -1,7 +1,7 @@
 //! NEON with the dot product instructions: Cortex-A55 and A75, and most cores since.
 
 use super::bytes::Sdot;
-use super::neon::{ACCUMULATORS, Floats};
+use super::neon::{ACCUMULATORS, Floats, QUERIES};
 use super::rows::Rows;
 use crate::kernels::Table;
 use crate::kernels::args::MatmulRows;
@@ -26,6 +26,7 @@ pub(in crate::kernels) static TABLE: Table =
 impl Isa for Dotprod {
     type Lanes = Floats;
     const ACCUMULATORS: usize = ACCUMULATORS;
+    const QUERIES: usize = QUERIES;
 
     #[inline(always)]
     unsafe fn matmul_rows(m: &MatmulRows<'_>) {

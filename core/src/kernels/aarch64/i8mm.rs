@@ -2,7 +2,7 @@
 //! and what followed them.
 
 use super::bytes::Smmla;
-use super::neon::{ACCUMULATORS, Floats};
+use super::neon::{ACCUMULATORS, Floats, QUERIES};
 use super::rows::Rows;
 use crate::kernels::Table;
 use crate::kernels::args::MatmulRows;
@@ -27,6 +27,7 @@ pub(in crate::kernels) static TABLE: Table = kernel_table!("aarch64/i8mm", I8mm,
 impl Isa for I8mm {
     type Lanes = Floats;
     const ACCUMULATORS: usize = ACCUMULATORS;
+    const QUERIES: usize = QUERIES;
 
     #[inline(always)]
     unsafe fn matmul_rows(m: &MatmulRows<'_>) {

@@ -20,10 +20,13 @@ pub(in crate::kernels) static TABLE: Table = kernel_table!("aarch64/neon", Neon,
 pub(super) type Floats = Registers<float32x4_t, 4>;
 /// Of 32 registers, those for sums of sixteen lanes, beside a few operands.
 pub(super) const ACCUMULATORS: usize = 6;
+/// Queries at once: fewer than there are accumulators for, since each has a register of factors.
+pub(super) const QUERIES: usize = 5;
 
 impl Isa for Neon {
     type Lanes = Floats;
     const ACCUMULATORS: usize = ACCUMULATORS;
+    const QUERIES: usize = QUERIES;
 
     #[inline(always)]
     unsafe fn matmul_rows(m: &MatmulRows<'_>) {
@@ -45,6 +48,7 @@ macro_rules! methods {
 
 impl Register for float32x4_t {
     const WIDTH: usize = 4;
+    const BY_FOUR: bool = true;
     methods! {
         splat(x: f32) -> Self = vdupq_n_f32(x);
         add(a: Self, b: Self) -> Self = vaddq_f32(a, b);
@@ -138,6 +142,28 @@ impl Register for float32x4_t {
         unsafe { widen(vld1_u16(from)) }
     }
     #[inline(always)]
+    unsafe fn load_f16_pair(from: *const u16) -> [Self; 2] {
+        // SAFETY: eight half floats are readable, by the caller's promise; NEON.
+        unsafe {
+            let both = vld1q_u16(from);
+            [widen(vget_low_u16(both)), widen_high(both)]
+        }
+    }
+    #[inline(always)]
+    fn fma_by<const K: usize>(a: Self, factors: &[f32; 4], c: Self) -> Self {
+        // SAFETY: NEON is a feature of the target; four floats are readable. The lane must be a
+        // literal.
+        unsafe {
+            let factors = vld1q_f32(factors.as_ptr());
+            match K {
+                0 => vfmaq_laneq_f32::<0>(c, a, factors),
+                1 => vfmaq_laneq_f32::<1>(c, a, factors),
+                2 => vfmaq_laneq_f32::<2>(c, a, factors),
+                _ => vfmaq_laneq_f32::<3>(c, a, factors),
+            }
+        }
+    }
+    #[inline(always)]
     unsafe fn load_i8(from: *const i8) -> Self {
         // SAFETY: four bytes are readable, by the caller's promise, at any address.
         unsafe {
@@ -155,6 +181,22 @@ pub(super) fn widen(bits: uint16x4_t) -> float32x4_t {
     unsafe {
         core::arch::asm!(
             "fcvtl {out:v}.4s, {bits:v}.4h",
+            out = lateout(vreg) out,
+            bits = in(vreg) bits,
+            options(pure, nomem, nostack, preserves_flags),
+        );
+    }
+    out
+}
+
+/// As [`widen`], for the upper four of eight.
+#[inline(always)]
+fn widen_high(bits: uint16x8_t) -> float32x4_t {
+    let out: float32x4_t;
+    // SAFETY: the instruction is part of NEON and works on these two registers alone.
+    unsafe {
+        core::arch::asm!(
+            "fcvtl2 {out:v}.4s, {bits:v}.8h",
             out = lateout(vreg) out,
             bits = in(vreg) bits,
             options(pure, nomem, nostack, preserves_flags),

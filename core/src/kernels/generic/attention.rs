@@ -1,7 +1,7 @@
 //! Attention of queries over one head's keys and values (numerics, section 8).
 //!
 //! A lane is a position where scores are made and an element where values are added up, so that
-//! nothing is folded per score. Up to [`QUERIES`] queries go through the positions together, and
+//! nothing is folded per score. Up to [`Isa::QUERIES`] queries go through the positions together, and
 //! each key and value is loaded and converted once for all of them; their arithmetic does not meet.
 
 use core::ops::Range;
@@ -17,8 +17,6 @@ const GROUP: usize = CacheRef::GROUP;
 const CHUNK: usize = 64;
 /// Sixteen positions each, as keys are interleaved.
 const BLOCKS: usize = CHUNK / LANES;
-/// The most queries that are worked on together.
-const QUERIES: usize = 6;
 
 /// One query's scores of a chunk, then their exponentials.
 type Scores = [[f32; LANES]; BLOCKS];
@@ -39,8 +37,29 @@ pub(in crate::kernels) trait Cached: Copy {
     fn value_scales<L: Lanes>(self, head_dim: usize, block: usize, group: usize) -> Option<L>;
     /// Elements from `i` on of the value of position `t`, not scaled; `i` is a multiple of `P`
     /// times sixteen.
-    fn value<L: Lanes, const P: usize>(self, head_dim: usize, t: usize, i: usize)
-    -> Option<[L; P]>;
+    #[inline(always)]
+    fn value<L: Lanes, const P: usize>(
+        self,
+        head_dim: usize,
+        t: usize,
+        i: usize,
+    ) -> Option<[L; P]> {
+        let end = t * head_dim + i + P * LANES;
+        // SAFETY: they are there.
+        (end <= self.n_values()).then(|| unsafe { self.value_at(head_dim, t, i) })
+    }
+    /// As [`Cached::value`].
+    ///
+    /// # Safety
+    /// The elements must be there.
+    unsafe fn value_at<L: Lanes, const P: usize>(
+        self,
+        head_dim: usize,
+        t: usize,
+        i: usize,
+    ) -> [L; P];
+    /// How many elements all values have.
+    fn n_values(self) -> usize;
     /// Element `i` of the value of position `t`, not scaled.
     fn value_of(self, head_dim: usize, t: usize, i: usize) -> Option<f32>;
     /// Asks for as many bytes as the key of position `t` has, about where it lies: interleaved,
@@ -115,19 +134,24 @@ impl<'a, E: Element> Cached for &'a [E] {
         Some(L::splat(1.0))
     }
     #[inline(always)]
-    fn value<L: Lanes, const P: usize>(
+    unsafe fn value_at<L: Lanes, const P: usize>(
         self,
         head_dim: usize,
         t: usize,
         i: usize,
-    ) -> Option<[L; P]> {
+    ) -> [L; P] {
         let start = t * head_dim + i;
-        let values = self.get(start..start + P * LANES)?.as_chunks().0;
+        // SAFETY: the caller's promise.
+        let values = unsafe { self.get_unchecked(start..start + P * LANES) };
         let mut out = [L::splat(0.0); P];
-        for (out, values) in out.iter_mut().zip(values) {
+        for (out, values) in out.iter_mut().zip(values.as_chunks().0) {
             *out = E::load(values);
         }
-        Some(out)
+        out
+    }
+    #[inline(always)]
+    fn n_values(self) -> usize {
+        self.len()
     }
     #[inline(always)]
     fn prefetch_key<I: Isa>(self, head_dim: usize, t: usize) {
@@ -168,19 +192,24 @@ impl<'a> Cached for Q8<'a> {
         Some(L::load_f16(block_of(self.d, block, head_dim.div_ceil(GROUP))?.get(group)?))
     }
     #[inline(always)]
-    fn value<L: Lanes, const P: usize>(
+    unsafe fn value_at<L: Lanes, const P: usize>(
         self,
         head_dim: usize,
         t: usize,
         i: usize,
-    ) -> Option<[L; P]> {
+    ) -> [L; P] {
         let start = t * head_dim + i;
-        let values = self.qs.get(start..start + P * LANES)?.as_chunks().0;
+        // SAFETY: the caller's promise.
+        let values = unsafe { self.qs.get_unchecked(start..start + P * LANES) };
         let mut out = [L::splat(0.0); P];
-        for (out, values) in out.iter_mut().zip(values) {
+        for (out, values) in out.iter_mut().zip(values.as_chunks().0) {
             *out = L::load_i8(values);
         }
-        Some(out)
+        out
+    }
+    #[inline(always)]
+    fn n_values(self) -> usize {
+        self.qs.len()
     }
     #[inline(always)]
     fn value_of(self, head_dim: usize, t: usize, i: usize) -> Option<f32> {
@@ -237,7 +266,7 @@ pub(in crate::kernels) unsafe fn attend<I: Isa, O: Outlined>(a: &Attend<'_>) {
 unsafe fn queries<I: Isa, O: Outlined, C: Cached>(a: &Attend<'_>, keys: C, values: C) {
     let mut query = a.queries.start;
     while query < a.queries.end {
-        let n = (a.queries.end - query).min(QUERIES).min(I::ACCUMULATORS).max(1);
+        let n = (a.queries.end - query).min(I::QUERIES).min(I::ACCUMULATORS).max(1);
         // SAFETY: passed on to the caller; `n` queries from here are among those that `a` names.
         unsafe {
             // A set with few registers is spared the code for more queries than it can hold.
@@ -394,7 +423,19 @@ fn score_blocks<L: Lanes, C: Cached, const N: usize, const P: usize>(
         if C::SCALED {
             sums = [[L::splat(0.0); P]; N];
         }
-        for i in group * GROUP..((group + 1) * GROUP).min(head_dim) {
+        let (mut i, end) = (group * GROUP, ((group + 1) * GROUP).min(head_dim));
+        while const { L::BY_FOUR } && i + 4 <= end {
+            let mut four = [&[0.0; 4]; N];
+            for n in 0..N {
+                four[n] = q[n].get(i..)?.first_chunk()?;
+            }
+            add_keys::<L, C, N, P, 0>(blocks, i, &four, &mut sums);
+            add_keys::<L, C, N, P, 1>(blocks, i, &four, &mut sums);
+            add_keys::<L, C, N, P, 2>(blocks, i, &four, &mut sums);
+            add_keys::<L, C, N, P, 3>(blocks, i, &four, &mut sums);
+            i += 4;
+        }
+        for i in i..end {
             let mut k = [L::splat(0.0); P];
             for p in 0..P {
                 k[p] = C::key(blocks[p], i);
@@ -421,6 +462,23 @@ fn score_blocks<L: Lanes, C: Cached, const N: usize, const P: usize>(
         }
     }
     Some(())
+}
+
+/// Adds the products of element `i + K` of keys to the sums of scores, `q` being the elements of
+/// queries from `i` on.
+#[inline(always)]
+fn add_keys<L: Lanes, C: Cached, const N: usize, const P: usize, const K: usize>(
+    blocks: [C::Block; P],
+    i: usize,
+    q: &[&[f32; 4]; N],
+    sums: &mut [[L; P]; N],
+) {
+    for p in 0..P {
+        let k: L = C::key(blocks[p], i + K);
+        for n in 0..N {
+            sums[n][p] = k.fma_by::<K>(q[n], sums[n][p]);
+        }
+    }
 }
 
 /// Makes weights of a query's scores in `lanes` of a chunk, and none of the others in their blocks,
@@ -541,21 +599,48 @@ fn add_part<I: Isa, C: Cached, const N: usize, const P: usize>(
             }
         }
     }
-    for t in slice.lanes.start..slice.lanes.end.min(CHUNK) {
+    let (mut t, end) = (slice.lanes.start, slice.lanes.end.min(CHUNK));
+    while t < end {
+        let many = const { I::Lanes::BY_FOUR } && t.is_multiple_of(4) && t + 4 <= end;
         if i == 0 {
-            keys.prefetch_key::<I>(slice.head_dim, slice.start + CHUNK + t);
+            for t in t..t + if many { 4 } else { 1 } {
+                keys.prefetch_key::<I>(slice.head_dim, slice.start + CHUNK + t);
+            }
+        }
+        let weights = |n: usize, p: usize| match C::SCALED {
+            true => &scaled[n][p * LANES / GROUP],
+            false => &states[n].e,
+        };
+        if many {
+            let last = (slice.start + t + 3) * slice.head_dim + i + P * LANES;
+            if last > values.n_values() {
+                return None;
+            }
+            let mut four = [[&[0.0; 4]; P]; N];
+            for n in 0..N {
+                for p in 0..P {
+                    four[n][p] = &weights(n, p).as_flattened().as_chunks().0[t / 4];
+                }
+            }
+            let at = (slice.head_dim, slice.start + t, i);
+            // SAFETY: the last of four is there, and the others lie before it.
+            unsafe {
+                add_value::<I::Lanes, C, N, P, 0>(values, at, &four, &mut sums);
+                add_value::<I::Lanes, C, N, P, 1>(values, at, &four, &mut sums);
+                add_value::<I::Lanes, C, N, P, 2>(values, at, &four, &mut sums);
+                add_value::<I::Lanes, C, N, P, 3>(values, at, &four, &mut sums);
+            }
+            t += 4;
+            continue;
         }
         let v: [I::Lanes; P] = values.value(slice.head_dim, slice.start + t, i)?;
         for n in 0..N {
             for p in 0..P {
-                let e = match C::SCALED {
-                    true => &scaled[n][p * LANES / GROUP],
-                    false => &states[n].e,
-                };
-                let e = I::Lanes::splat(e.as_flattened()[t]);
+                let e = I::Lanes::splat(weights(n, p).as_flattened()[t]);
                 sums[n][p] = e.fma(v[p], sums[n][p]);
             }
         }
+        t += 1;
     }
     for (sums, state) in sums.iter().zip(states) {
         let to = state.out.get_mut(i..i + P * LANES)?.as_chunks_mut().0;
@@ -564,4 +649,25 @@ fn add_part<I: Isa, C: Cached, const N: usize, const P: usize>(
         }
     }
     Some(P * LANES)
+}
+
+/// Adds elements `i` on of the value of position `t + K` to sums, `(head_dim, t, i)` being `at` and
+/// `weights` those of positions from `t` on.
+///
+/// # Safety
+/// The elements must be there.
+#[inline(always)]
+unsafe fn add_value<L: Lanes, C: Cached, const N: usize, const P: usize, const K: usize>(
+    values: C,
+    (head_dim, t, i): (usize, usize, usize),
+    weights: &[[&[f32; 4]; P]; N],
+    sums: &mut [[L; P]; N],
+) {
+    // SAFETY: passed on to the caller.
+    let v: [L; P] = unsafe { values.value_at(head_dim, t + K, i) };
+    for n in 0..N {
+        for p in 0..P {
+            sums[n][p] = v[p].fma_by::<K>(weights[n][p], sums[n][p]);
+        }
+    }
 }
