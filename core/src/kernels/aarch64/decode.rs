@@ -38,6 +38,21 @@ trait Streamed {
         sums: &mut Self::Sums,
         acc: float32x4_t,
     ) -> float32x4_t;
+
+    /// Adds the products of a whole run to `acc`, if there is a faster way for as many rows; says
+    /// whether it has. The pointers move on.
+    ///
+    /// # Safety
+    /// The activations of the run must be readable at `x`, its blocks at each pointer.
+    #[inline(always)]
+    unsafe fn whole_run(
+        _rows: &mut [*const u8],
+        _x: &mut *const i8,
+        _run: &[ActGroup],
+        _acc: &mut [float32x4_t],
+    ) -> bool {
+        false
+    }
 }
 
 /// Multiplies one token with the rows that fill registers, and returns how many rows those were;
@@ -91,6 +106,10 @@ unsafe fn rows<F: Streamed, G: Streamed<Sums = F::Sums>, const V: usize>(
         let mut acc = [float32x4_t::splat(0.0); V];
         let mut x = qs.as_ptr();
         for run in groups.chunks(F::RUN) {
+            // SAFETY: there are 32 activations for each group, and a block in each row.
+            if unsafe { F::whole_run(ptrs.as_flattened_mut(), &mut x, run, &mut acc) } {
+                continue;
+            }
             let mut sums = [F::new(); V];
             let mut pairs = run.chunks_exact(2 * F::GROUPS);
             // SAFETY: there are 32 activations for each group, and a block in each row.
@@ -301,6 +320,10 @@ macro_rules! scale_and_add {
     };
 }
 
+/// Takes the scales of two blocks out of three registers: first the lower halves of the last one's
+/// words, then the upper ones of the first one's.
+const SCALES_OF_TWO: [u8; 16] = [32, 33, 36, 37, 40, 41, 44, 45, 2, 3, 6, 7, 10, 11, 14, 15];
+
 /// Four blocks of a row, which are eighteen words.
 ///
 /// They are read as words, whatever they hold: in the first and third block the scale and the first
@@ -372,22 +395,21 @@ impl Streamed for Q4_0By4 {
         unsafe {
             asm!(
                 ".arch_extension dotprod",
-                "ld2r {{v0.4s, v1.4s}}, [{a}], #8",
-                "ld2 {{v0.s, v1.s}}[1], [{b}], #8",
-                "ld2 {{v0.s, v1.s}}[2], [{c}], #8",
-                "ld2 {{v0.s, v1.s}}[3], [{d}], #8",
-                load_words!("2", "5"),
-                "xtn v12.4h, v0.4s",
-                "shrn2 v12.8h, v4.4s, #16",
-                "bit v4.16b, v0.16b, {upper:v}.16b",
+                "ld2r {{v4.4s, v5.4s}}, [{a}], #8",
+                "ld2 {{v4.s, v5.s}}[1], [{b}], #8",
+                "ld2 {{v4.s, v5.s}}[2], [{c}], #8",
+                "ld2 {{v4.s, v5.s}}[3], [{d}], #8",
+                load_words!("0", "3"),
+                "tbl v12.16b, {{v2.16b, v3.16b, v4.16b}}, {scales:v}.16b",
+                "bit v2.16b, v4.16b, {upper:v}.16b",
                 "fcvtl v11.4s, v12.4h",
                 "dup v10.4s, {start:v}.s[0]",
-                nibbles_times!("1" "2" "3" "4", "6" "7" "8" "9", "x0", "x1"),
+                nibbles_times!("5" "0" "1" "2", "6" "7" "8" "9", "x0", "x1"),
                 scale_and_add!("0"),
                 load_words!("6", "9"),
                 "fcvtl2 v11.4s, v12.8h",
                 "dup v10.4s, {start:v}.s[1]",
-                nibbles_times!("5" "6" "7" "8", "0" "1" "2" "3", "x2", "x3"),
+                nibbles_times!("3" "6" "7" "8", "0" "1" "2" "4", "x2", "x3"),
                 scale_and_add!("1"),
                 load_words!("0", "3"),
                 "xtn v12.4h, v9.4s",
@@ -411,6 +433,7 @@ impl Streamed for Q4_0By4 {
                 d_x = in(vreg) d_x,
                 mask = in(vreg) vdupq_n_u8(15),
                 upper = in(vreg) vdupq_n_u32(0xFFFF_0000),
+                scales = in(vreg) vld1q_u8(SCALES_OF_TWO.as_ptr()),
                 x0 = in(vreg) x[0],
                 x1 = in(vreg) x[1],
                 x2 = in(vreg) x[2],
@@ -437,6 +460,36 @@ impl Streamed for Q4_0By4 {
         }
         acc
     }
+}
+
+/// A block of four rows, as in [`Q8_0::blocks`]: sums of all rows were in `$before` and go to
+/// `$after`.
+macro_rules! q8_0_block {
+    ($v:literal, $a:literal $b:literal $c:literal $d:literal, $before:literal, $after:literal) => {
+        concat!(
+            "ld1r {{v4.4h}}, [{", $a, "}], #2\n",
+            "ld4r {{v0.2d, v1.2d, v2.2d, v3.2d}}, [{", $a, "}], #32\n",
+            "ld1 {{v4.h}}[1], [{", $b, "}], #2\n",
+            "ld4 {{v0.d, v1.d, v2.d, v3.d}}[1], [{", $b, "}], #32\n",
+            "ld1 {{v4.h}}[2], [{", $c, "}], #2\n",
+            "sdot {ab", $v, ":v}.4s, v0.16b, v6.16b\n",
+            "sdot {ab", $v, ":v}.4s, v1.16b, v7.16b\n",
+            "sdot {ab", $v, ":v}.4s, v2.16b, v8.16b\n",
+            "sdot {ab", $v, ":v}.4s, v3.16b, v9.16b\n",
+            "ld4r {{v0.2d, v1.2d, v2.2d, v3.2d}}, [{", $c, "}], #32\n",
+            "ld1 {{v4.h}}[3], [{", $d, "}], #2\n",
+            "ld4 {{v0.d, v1.d, v2.d, v3.d}}[1], [{", $d, "}], #32\n",
+            "fcvtl v4.4s, v4.4h\n",
+            "sdot {cd", $v, ":v}.4s, v0.16b, v6.16b\n",
+            "sdot {cd", $v, ":v}.4s, v1.16b, v7.16b\n",
+            "sdot {cd", $v, ":v}.4s, v2.16b, v8.16b\n",
+            "sdot {cd", $v, ":v}.4s, v3.16b, v9.16b\n",
+            "fmul v4.4s, v4.4s, v5.s[0]\n",
+            "addp {", $after, $v, ":v}.4s, {ab", $v, ":v}.4s, {cd", $v, ":v}.4s\n",
+            "fsub {", $before, $v, ":v}.4s, {", $after, $v, ":v}.4s, {", $before, $v, ":v}.4s\n",
+            "fmla {acc", $v, ":v}.4s, v4.4s, {", $before, $v, ":v}.4s",
+        )
+    };
 }
 
 struct Q8_0;
@@ -537,5 +590,97 @@ impl Streamed for Q8_0 {
             );
         }
         acc
+    }
+
+    /// Sixteen rows and an even number of groups: where compilers allocate registers, they move
+    /// what need not be moved.
+    #[inline(always)]
+    unsafe fn whole_run(
+        rows: &mut [*const u8],
+        x: &mut *const i8,
+        run: &[ActGroup],
+        acc: &mut [float32x4_t],
+    ) -> bool {
+        let [p0, p1, p2, p3, p4, p5, p6, p7, p8, p9, p10, p11, p12, p13, p14, p15] = rows else {
+            return false;
+        };
+        let [acc0, acc1, acc2, acc3] = acc else { return false };
+        if run.is_empty() || run.len() % 2 != 0 {
+            return false;
+        }
+        let ([lanes, _], none) = Self::new();
+        // SAFETY: the caller's promise, at any address. Only a set that has the dot product
+        // instructions comes here.
+        unsafe {
+            asm!(
+                ".arch_extension dotprod",
+                "2:",
+                "ld4r {{v6.2d, v7.2d, v8.2d, v9.2d}}, [{x}], #32",
+                "ldr s5, [{group}], #12",
+                q8_0_block!("0", "p0" "p1" "p2" "p3", "one", "two"),
+                q8_0_block!("1", "p4" "p5" "p6" "p7", "one", "two"),
+                q8_0_block!("2", "p8" "p9" "p10" "p11", "one", "two"),
+                q8_0_block!("3", "p12" "p13" "p14" "p15", "one", "two"),
+                "ld4r {{v6.2d, v7.2d, v8.2d, v9.2d}}, [{x}], #32",
+                "ldr s5, [{group}], #12",
+                q8_0_block!("0", "p0" "p1" "p2" "p3", "two", "one"),
+                q8_0_block!("1", "p4" "p5" "p6" "p7", "two", "one"),
+                q8_0_block!("2", "p8" "p9" "p10" "p11", "two", "one"),
+                q8_0_block!("3", "p12" "p13" "p14" "p15", "two", "one"),
+                "subs {pairs}, {pairs}, #1",
+                "b.ne 2b",
+                p0 = inout(reg) *p0,
+                p1 = inout(reg) *p1,
+                p2 = inout(reg) *p2,
+                p3 = inout(reg) *p3,
+                p4 = inout(reg) *p4,
+                p5 = inout(reg) *p5,
+                p6 = inout(reg) *p6,
+                p7 = inout(reg) *p7,
+                p8 = inout(reg) *p8,
+                p9 = inout(reg) *p9,
+                p10 = inout(reg) *p10,
+                p11 = inout(reg) *p11,
+                p12 = inout(reg) *p12,
+                p13 = inout(reg) *p13,
+                p14 = inout(reg) *p14,
+                p15 = inout(reg) *p15,
+                x = inout(reg) *x,
+                group = inout(reg) run.as_ptr() => _,
+                pairs = inout(reg) run.len() / 2 => _,
+                ab0 = inout(vreg) lanes => _,
+                cd0 = inout(vreg) lanes => _,
+                one0 = inout(vreg) none => _,
+                two0 = out(vreg) _,
+                acc0 = inout(vreg) *acc0,
+                ab1 = inout(vreg) lanes => _,
+                cd1 = inout(vreg) lanes => _,
+                one1 = inout(vreg) none => _,
+                two1 = out(vreg) _,
+                acc1 = inout(vreg) *acc1,
+                ab2 = inout(vreg) lanes => _,
+                cd2 = inout(vreg) lanes => _,
+                one2 = inout(vreg) none => _,
+                two2 = out(vreg) _,
+                acc2 = inout(vreg) *acc2,
+                ab3 = inout(vreg) lanes => _,
+                cd3 = inout(vreg) lanes => _,
+                one3 = inout(vreg) none => _,
+                two3 = out(vreg) _,
+                acc3 = inout(vreg) *acc3,
+                out("v0") _,
+                out("v1") _,
+                out("v2") _,
+                out("v3") _,
+                out("v4") _,
+                out("v5") _,
+                out("v6") _,
+                out("v7") _,
+                out("v8") _,
+                out("v9") _,
+                options(readonly, nostack),
+            );
+        }
+        true
     }
 }

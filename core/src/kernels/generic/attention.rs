@@ -44,20 +44,18 @@ pub(in crate::kernels) trait Cached: Copy {
         t: usize,
         i: usize,
     ) -> Option<[L; P]> {
-        let end = t * head_dim + i + P * LANES;
+        let at = t * head_dim + i;
+        if at + P * LANES > self.n_values() {
+            return None;
+        }
         // SAFETY: they are there.
-        (end <= self.n_values()).then(|| unsafe { self.value_at(head_dim, t, i) })
+        Some(unsafe { self.value_at(at) })
     }
-    /// As [`Cached::value`].
+    /// As [`Cached::value`], `at` being the place among the elements of all values.
     ///
     /// # Safety
     /// The elements must be there.
-    unsafe fn value_at<L: Lanes, const P: usize>(
-        self,
-        head_dim: usize,
-        t: usize,
-        i: usize,
-    ) -> [L; P];
+    unsafe fn value_at<L: Lanes, const P: usize>(self, at: usize) -> [L; P];
     /// How many elements all values have.
     fn n_values(self) -> usize;
     /// Element `i` of the value of position `t`, not scaled.
@@ -134,15 +132,9 @@ impl<'a, E: Element> Cached for &'a [E] {
         Some(L::splat(1.0))
     }
     #[inline(always)]
-    unsafe fn value_at<L: Lanes, const P: usize>(
-        self,
-        head_dim: usize,
-        t: usize,
-        i: usize,
-    ) -> [L; P] {
-        let start = t * head_dim + i;
+    unsafe fn value_at<L: Lanes, const P: usize>(self, at: usize) -> [L; P] {
         // SAFETY: the caller's promise.
-        let values = unsafe { self.get_unchecked(start..start + P * LANES) };
+        let values = unsafe { self.get_unchecked(at..at + P * LANES) };
         let mut out = [L::splat(0.0); P];
         for (out, values) in out.iter_mut().zip(values.as_chunks().0) {
             *out = E::load(values);
@@ -192,15 +184,9 @@ impl<'a> Cached for Q8<'a> {
         Some(L::load_f16(block_of(self.d, block, head_dim.div_ceil(GROUP))?.get(group)?))
     }
     #[inline(always)]
-    unsafe fn value_at<L: Lanes, const P: usize>(
-        self,
-        head_dim: usize,
-        t: usize,
-        i: usize,
-    ) -> [L; P] {
-        let start = t * head_dim + i;
+    unsafe fn value_at<L: Lanes, const P: usize>(self, at: usize) -> [L; P] {
         // SAFETY: the caller's promise.
-        let values = unsafe { self.qs.get_unchecked(start..start + P * LANES) };
+        let values = unsafe { self.qs.get_unchecked(at..at + P * LANES) };
         let mut out = [L::splat(0.0); P];
         for (out, values) in out.iter_mut().zip(values.as_chunks().0) {
             *out = L::load_i8(values);
@@ -599,48 +585,64 @@ fn add_part<I: Isa, C: Cached, const N: usize, const P: usize>(
             }
         }
     }
-    let (mut t, end) = (slice.lanes.start, slice.lanes.end.min(CHUNK));
-    while t < end {
-        let many = const { I::Lanes::BY_FOUR } && t.is_multiple_of(4) && t + 4 <= end;
-        if i == 0 {
-            for t in t..t + if many { 4 } else { 1 } {
-                keys.prefetch_key::<I>(slice.head_dim, slice.start + CHUNK + t);
+    let (start, end) = (slice.lanes.start, slice.lanes.end.min(CHUNK));
+    let mut weights = [[&states[0].e; P]; N];
+    for n in 0..N {
+        for p in 0..P {
+            if C::SCALED {
+                weights[n][p] = &scaled[n][p * LANES / GROUP];
+            } else {
+                weights[n][p] = &states[n].e;
             }
         }
-        let weights = |n: usize, p: usize| match C::SCALED {
-            true => &scaled[n][p * LANES / GROUP],
-            false => &states[n].e,
-        };
-        if many {
-            let last = (slice.start + t + 3) * slice.head_dim + i + P * LANES;
-            if last > values.n_values() {
-                return None;
-            }
-            let mut four = [[&[0.0; 4]; P]; N];
-            for n in 0..N {
-                for p in 0..P {
-                    four[n][p] = &weights(n, p).as_flattened().as_chunks().0[t / 4];
+    }
+    // Whole fours of positions, and what is before and behind them.
+    let fours = match const { I::Lanes::BY_FOUR } {
+        true => (start.next_multiple_of(4).min(end) / 4, end / 4),
+        false => (0, 0),
+    };
+    let (fours, singles) = match fours.0 < fours.1 {
+        true => (fours.0..fours.1, [start..4 * fours.0, 4 * fours.1..end]),
+        false => (0..0, [start..end, end..end]),
+    };
+    let part = Part { head_dim: slice.head_dim, start: slice.start, i };
+    let [before, behind] = singles;
+    for t in before {
+        if i == 0 {
+            keys.prefetch_key::<I>(slice.head_dim, slice.start + CHUNK + t);
+        }
+        add_value::<I::Lanes, C, N, P>(values, &part, t, &weights, &mut sums)?;
+    }
+    if !fours.is_empty() {
+        let last = (slice.start + 4 * fours.end - 1) * slice.head_dim + i + P * LANES;
+        if last > values.n_values() {
+            return None;
+        }
+        let mut at = (slice.start + 4 * fours.start) * slice.head_dim + i;
+        for four in fours {
+            if i == 0 {
+                for t in 4 * four..4 * four + 4 {
+                    keys.prefetch_key::<I>(slice.head_dim, slice.start + CHUNK + t);
                 }
             }
-            let at = (slice.head_dim, slice.start + t, i);
-            // SAFETY: the last of four is there, and the others lie before it.
+            // SAFETY: the last of all is there, and the others lie before it.
             unsafe {
-                add_value::<I::Lanes, C, N, P, 0>(values, at, &four, &mut sums);
-                add_value::<I::Lanes, C, N, P, 1>(values, at, &four, &mut sums);
-                add_value::<I::Lanes, C, N, P, 2>(values, at, &four, &mut sums);
-                add_value::<I::Lanes, C, N, P, 3>(values, at, &four, &mut sums);
-            }
-            t += 4;
-            continue;
-        }
-        let v: [I::Lanes; P] = values.value(slice.head_dim, slice.start + t, i)?;
-        for n in 0..N {
-            for p in 0..P {
-                let e = I::Lanes::splat(weights(n, p).as_flattened()[t]);
-                sums[n][p] = e.fma(v[p], sums[n][p]);
+                add_one_of_four::<_, C, N, P, 0>(values, at, four, &weights, &mut sums);
+                at += slice.head_dim;
+                add_one_of_four::<_, C, N, P, 1>(values, at, four, &weights, &mut sums);
+                at += slice.head_dim;
+                add_one_of_four::<_, C, N, P, 2>(values, at, four, &weights, &mut sums);
+                at += slice.head_dim;
+                add_one_of_four::<_, C, N, P, 3>(values, at, four, &weights, &mut sums);
+                at += slice.head_dim;
             }
         }
-        t += 1;
+    }
+    for t in behind {
+        if i == 0 {
+            keys.prefetch_key::<I>(slice.head_dim, slice.start + CHUNK + t);
+        }
+        add_value::<I::Lanes, C, N, P>(values, &part, t, &weights, &mut sums)?;
     }
     for (sums, state) in sums.iter().zip(states) {
         let to = state.out.get_mut(i..i + P * LANES)?.as_chunks_mut().0;
@@ -651,23 +653,52 @@ fn add_part<I: Isa, C: Cached, const N: usize, const P: usize>(
     Some(P * LANES)
 }
 
-/// Adds elements `i` on of the value of position `t + K` to sums, `(head_dim, t, i)` being `at` and
-/// `weights` those of positions from `t` on.
+/// Elements of values from `i` on, in the chunk that begins at `start`.
+struct Part {
+    head_dim: usize,
+    start: usize,
+    i: usize,
+}
+
+/// Adds the part's elements of the value of the chunk's position `t` to sums.
+#[inline(always)]
+fn add_value<L: Lanes, C: Cached, const N: usize, const P: usize>(
+    values: C,
+    part: &Part,
+    t: usize,
+    weights: &[[&Scores; P]; N],
+    sums: &mut [[L; P]; N],
+) -> Option<()> {
+    let v: [L; P] = values.value(part.head_dim, part.start + t, part.i)?;
+    for n in 0..N {
+        for p in 0..P {
+            let e = L::splat(weights[n][p].as_flattened()[t]);
+            sums[n][p] = e.fma(v[p], sums[n][p]);
+        }
+    }
+    Some(())
+}
+
+/// Adds the elements at `at`, which are of the chunk's position `4 * four + K`, to sums.
 ///
 /// # Safety
-/// The elements must be there.
+/// The elements must be there, and `four` in the chunk.
 #[inline(always)]
-unsafe fn add_value<L: Lanes, C: Cached, const N: usize, const P: usize, const K: usize>(
+unsafe fn add_one_of_four<L: Lanes, C: Cached, const N: usize, const P: usize, const K: usize>(
     values: C,
-    (head_dim, t, i): (usize, usize, usize),
-    weights: &[[&[f32; 4]; P]; N],
+    at: usize,
+    four: usize,
+    weights: &[[&Scores; P]; N],
     sums: &mut [[L; P]; N],
 ) {
     // SAFETY: passed on to the caller.
-    let v: [L; P] = unsafe { values.value_at(head_dim, t + K, i) };
+    let v: [L; P] = unsafe { values.value_at(at) };
     for n in 0..N {
         for p in 0..P {
-            sums[n][p] = v[p].fma_by::<K>(weights[n][p], sums[n][p]);
+            // SAFETY: passed on to the caller.
+            let factors =
+                unsafe { weights[n][p].as_flattened().as_chunks().0.get_unchecked(four) };
+            sums[n][p] = v[p].fma_by::<K>(factors, sums[n][p]);
         }
     }
 }
