@@ -102,10 +102,7 @@ pub(super) trait Register: Copy {
 
     /// As [`Lanes::greatest_magnitude`].
     #[inline(always)]
-    fn greatest_magnitude<const N: usize>(
-        a: Registers<Self, N>,
-        b: Registers<Self, N>,
-    ) -> f32 {
+    fn greatest_magnitude<const N: usize>(a: Registers<Self, N>, b: Registers<Self, N>) -> f32 {
         let zero = Registers::splat(0.0);
         // The first operand gives way if it is a NaN.
         a.max(zero).max((-a).max(b.max((-b).max(zero)))).greatest()

@@ -114,7 +114,11 @@ pub(super) struct Sdot;
 
 /// Adds to each lane of `sum` the products of its four bytes with the four of lane `K` of `x`.
 #[inline(always)]
-pub(super) fn sdot_by_lane<const K: usize>(sum: int32x4_t, w: int8x16_t, x: int8x16_t) -> int32x4_t {
+pub(super) fn sdot_by_lane<const K: usize>(
+    sum: int32x4_t,
+    w: int8x16_t,
+    x: int8x16_t,
+) -> int32x4_t {
     let mut sum = sum;
     // SAFETY: only the set that has this instruction uses `Sdot`; it works on these registers
     // alone. (The intrinsic is not stable yet.)

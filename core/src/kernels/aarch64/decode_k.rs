@@ -125,10 +125,9 @@ const fn byte_of_words(k: u8, to: usize) -> [u8; 16] {
 macro_rules! dot16 {
     ($sum:literal, $w0:literal $w1:literal $w2:literal $w3:literal, $x:literal) => {
         concat!(
-            "sdot v", $sum, ".4s, v", $w0, ".16b, v", $x, ".4b[0]\n",
-            "sdot v", $sum, ".4s, v", $w1, ".16b, v", $x, ".4b[1]\n",
-            "sdot v", $sum, ".4s, v", $w2, ".16b, v", $x, ".4b[2]\n",
-            "sdot v", $sum, ".4s, v", $w3, ".16b, v", $x, ".4b[3]",
+            "sdot v", $sum, ".4s, v", $w0, ".16b, v", $x, ".4b[0]\n", "sdot v", $sum, ".4s, v",
+            $w1, ".16b, v", $x, ".4b[1]\n", "sdot v", $sum, ".4s, v", $w2, ".16b, v", $x,
+            ".4b[2]\n", "sdot v", $sum, ".4s, v", $w3, ".16b, v", $x, ".4b[3]",
         )
     };
 }
@@ -138,10 +137,9 @@ macro_rules! four_times {
     ($op:literal, $to0:literal $to1:literal $to2:literal $to3:literal,
         $from0:literal $from1:literal $from2:literal $from3:literal, $with:literal) => {
         concat!(
-            $op, " v", $to0, ".16b, v", $from0, ".16b, ", $with, "\n",
-            $op, " v", $to1, ".16b, v", $from1, ".16b, ", $with, "\n",
-            $op, " v", $to2, ".16b, v", $from2, ".16b, ", $with, "\n",
-            $op, " v", $to3, ".16b, v", $from3, ".16b, ", $with,
+            $op, " v", $to0, ".16b, v", $from0, ".16b, ", $with, "\n", $op, " v", $to1, ".16b, v",
+            $from1, ".16b, ", $with, "\n", $op, " v", $to2, ".16b, v", $from2, ".16b, ", $with,
+            "\n", $op, " v", $to3, ".16b, v", $from3, ".16b, ", $with,
         )
     };
 }
@@ -151,16 +149,24 @@ macro_rules! four_times {
 macro_rules! scale_and_add {
     ($byte:literal, $k:literal) => {
         concat!(
-            "tbl v11.16b, {{{scales:v}.16b}}, {", $byte, ":v}.16b\n",
-            "tbl v12.16b, {{{mins:v}.16b}}, {", $byte, ":v}.16b\n",
+            "tbl v11.16b, {{{scales:v}.16b}}, {",
+            $byte,
+            ":v}.16b\n",
+            "tbl v12.16b, {{{mins:v}.16b}}, {",
+            $byte,
+            ":v}.16b\n",
             "ucvtf v11.4s, v11.4s\n",
             "ucvtf v12.4s, v12.4s\n",
             "fmul v11.4s, v11.4s, {d_w:v}.4s\n",
             "fmul v12.4s, v12.4s, {d_min:v}.4s\n",
-            "fmul v11.4s, v11.4s, {d_x:v}.s[{", $k, "}]\n",
+            "fmul v11.4s, v11.4s, {d_x:v}.s[{",
+            $k,
+            "}]\n",
             "scvtf v8.4s, v8.4s\n",
             "fmla {acc:v}.4s, v11.4s, v8.4s\n",
-            "fmla {acc:v}.4s, v12.4s, {dsum:v}.s[{", $k, "}]",
+            "fmla {acc:v}.4s, v12.4s, {dsum:v}.s[{",
+            $k,
+            "}]",
         )
     };
 }
@@ -193,10 +199,7 @@ unsafe fn six_bit_scales(rows: &mut [*const u8; 4]) -> Scales {
             d: widen(vmovn_u32(halves)),
             d_min: vnegq_f32(widen(vshrn_n_u32::<16>(halves))),
             // The upper two bits go above four of the last word.
-            scales: [
-                vandq_u8(scales, low),
-                vsliq_n_u8::<4>(high, vshrq_n_u8::<6>(scales)),
-            ],
+            scales: [vandq_u8(scales, low), vsliq_n_u8::<4>(high, vshrq_n_u8::<6>(scales))],
             mins: [
                 vandq_u8(mins, low),
                 vsliq_n_u8::<4>(vshrq_n_u8::<4>(high), vshrq_n_u8::<6>(mins)),
@@ -313,24 +316,64 @@ macro_rules! run_times {
     ($sum:literal, $nibble:literal $with:literal,
         $w0:literal $w1:literal $w2:literal $w3:literal, $up:literal, $x:literal) => {
         concat!(
-            "ldr q16, [{x}, #", $x, "]\n",
-            "movi {", $sum, ":v}.4s, #0\n",
-            $nibble, " v12.16b, v", $w0, ".16b, ", $with, "\n",
-            $nibble, " v13.16b, v", $w1, ".16b, ", $with, "\n",
-            "shl v14.16b, v8.16b, #", $up, "\n",
-            "shl v15.16b, v9.16b, #", $up, "\n",
+            "ldr q16, [{x}, #",
+            $x,
+            "]\n",
+            "movi {",
+            $sum,
+            ":v}.4s, #0\n",
+            $nibble,
+            " v12.16b, v",
+            $w0,
+            ".16b, ",
+            $with,
+            "\n",
+            $nibble,
+            " v13.16b, v",
+            $w1,
+            ".16b, ",
+            $with,
+            "\n",
+            "shl v14.16b, v8.16b, #",
+            $up,
+            "\n",
+            "shl v15.16b, v9.16b, #",
+            $up,
+            "\n",
             "sri v14.16b, v12.16b, #2\n",
             "sri v15.16b, v13.16b, #2\n",
-            "sdot {", $sum, ":v}.4s, v14.16b, v16.4b[0]\n",
-            "sdot {", $sum, ":v}.4s, v15.16b, v16.4b[1]\n",
-            $nibble, " v12.16b, v", $w2, ".16b, ", $with, "\n",
-            $nibble, " v13.16b, v", $w3, ".16b, ", $with, "\n",
-            "shl v14.16b, v10.16b, #", $up, "\n",
-            "shl v15.16b, v11.16b, #", $up, "\n",
+            "sdot {",
+            $sum,
+            ":v}.4s, v14.16b, v16.4b[0]\n",
+            "sdot {",
+            $sum,
+            ":v}.4s, v15.16b, v16.4b[1]\n",
+            $nibble,
+            " v12.16b, v",
+            $w2,
+            ".16b, ",
+            $with,
+            "\n",
+            $nibble,
+            " v13.16b, v",
+            $w3,
+            ".16b, ",
+            $with,
+            "\n",
+            "shl v14.16b, v10.16b, #",
+            $up,
+            "\n",
+            "shl v15.16b, v11.16b, #",
+            $up,
+            "\n",
             "sri v14.16b, v12.16b, #2\n",
             "sri v15.16b, v13.16b, #2\n",
-            "sdot {", $sum, ":v}.4s, v14.16b, v16.4b[2]\n",
-            "sdot {", $sum, ":v}.4s, v15.16b, v16.4b[3]",
+            "sdot {",
+            $sum,
+            ":v}.4s, v14.16b, v16.4b[2]\n",
+            "sdot {",
+            $sum,
+            ":v}.4s, v15.16b, v16.4b[3]",
         )
     };
 }

@@ -79,10 +79,7 @@ impl Register for float32x4_t {
         total(a: Self) -> f32 = vaddvq_f32(a);
     }
     #[inline(always)]
-    fn greatest_magnitude<const N: usize>(
-        a: Registers<Self, N>,
-        b: Registers<Self, N>,
-    ) -> f32 {
+    fn greatest_magnitude<const N: usize>(a: Registers<Self, N>, b: Registers<Self, N>) -> f32 {
         // Magnitudes are ordered as their bits are, below any NaN's.
         let mut greatest = bits_of_magnitude(Self::splat(0.0));
         for half in [a, b] {

@@ -194,8 +194,7 @@ unsafe fn tokens<K: Kind, const N: usize>(
                         let dsum = dsum::<K>(act, run);
                         for h in 0..H {
                             // SAFETY: NEON is a feature of the target.
-                            acc[i][h] =
-                                unsafe { vfmaq_n_f32(acc[i][h], group.m[run][h], dsum) };
+                            acc[i][h] = unsafe { vfmaq_n_f32(acc[i][h], group.m[run][h], dsum) };
                         }
                     }
                 }

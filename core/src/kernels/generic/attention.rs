@@ -696,8 +696,7 @@ unsafe fn add_one_of_four<L: Lanes, C: Cached, const N: usize, const P: usize, c
     for n in 0..N {
         for p in 0..P {
             // SAFETY: passed on to the caller.
-            let factors =
-                unsafe { weights[n][p].as_flattened().as_chunks().0.get_unchecked(four) };
+            let factors = unsafe { weights[n][p].as_flattened().as_chunks().0.get_unchecked(four) };
             sums[n][p] = v[p].fma_by::<K>(factors, sums[n][p]);
         }
     }

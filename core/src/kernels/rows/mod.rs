@@ -21,9 +21,7 @@ use super::args::{ActGroup, MatmulRows};
 use super::generic::matmul;
 use super::scalar;
 use crate::quant::GgmlType;
-use formats::{
-    IQ4NL, IQ4XS, MXFP4, Q2K, Q3K, Q4_0, Q4_1, Q4K, Q5_0, Q5_1, Q5K, Q6K, Q8_0,
-};
+use formats::{IQ4NL, IQ4XS, MXFP4, Q2K, Q3K, Q4_0, Q4_1, Q4K, Q5_0, Q5_1, Q5K, Q6K, Q8_0};
 
 /// Multiplies the rows of `m`. The few that fill no register are left to the scalar set.
 ///

@@ -2,8 +2,8 @@
 
 use core::arch::x86_64::*;
 
-use crate::kernels::lanes::Register;
-use crate::math::{CANONICAL_NAN, EXP_MAGIC};
+use crate::kernels::lanes::{Register, Registers};
+use crate::math::{CANONICAL_NAN, EXP_MAGIC, LANES};
 
 /// Wraps intrinsics: every method is called only from functions of a set that has the register.
 macro_rules! methods {
@@ -14,6 +14,20 @@ macro_rules! methods {
             unsafe { $body }
         }
     )*};
+}
+
+/// The sum of sixteen signed bytes.
+///
+/// # Safety
+/// For sets of this architecture only, whose features include the instructions.
+#[inline(always)]
+unsafe fn sum_of_bytes(bytes: __m128i) -> i16 {
+    // SAFETY: the caller's promise. Eight unsigned bytes are added at a time, each too large by 128.
+    unsafe {
+        let unsigned = _mm_xor_si128(bytes, _mm_set1_epi8(i8::MIN));
+        let sums = _mm_sad_epu8(unsigned, _mm_setzero_si128());
+        (_mm_cvtsi128_si32(sums) + _mm_extract_epi16::<4>(sums) - 16 * 128) as i16
+    }
 }
 
 impl Register for __m256 {
@@ -55,6 +69,40 @@ impl Register for __m256 {
             let a = _mm_add_ps(a, _mm_movehl_ps(a, a));
             _mm_cvtss_f32(_mm_add_ss(a, _mm_movehdup_ps(a)))
         };
+    }
+    #[inline(always)]
+    fn greatest_magnitude<const N: usize>(a: Registers<Self, N>, b: Registers<Self, N>) -> f32 {
+        // SAFETY: the set whose functions call this has the register's CPU features.
+        let mut most = unsafe { _mm256_setzero_ps() };
+        for &x in a.0.iter().chain(&b.0) {
+            // SAFETY: as above. A NaN gives way to the second operand.
+            most = unsafe { _mm256_max_ps(_mm256_andnot_ps(Self::splat(-0.0), x), most) };
+        }
+        Self::greatest(most)
+    }
+    #[inline(always)]
+    fn round_to_i8<const N: usize>(x: Registers<Self, N>, out: &mut [i8; LANES]) -> i16 {
+        const { assert!(N == 2) };
+        let (most, least) = (Self::splat(127.0), Self::splat(-127.0));
+        // SAFETY: the set whose functions call this has the register's CPU features; sixteen bytes
+        // are written to as many.
+        unsafe {
+            let mut words = [_mm256_setzero_si256(); 2];
+            for (words, &x) in words.iter_mut().zip(&x.0) {
+                let number = _mm256_castps_si256(_mm256_cmp_ps::<_CMP_ORD_Q>(x, x));
+                let x = _mm256_max_ps(_mm256_min_ps(x, most), least);
+                *words = _mm256_and_si256(_mm256_cvtps_epi32(x), number);
+            }
+            // Narrowed by 128-bit lanes, whose middle quarters change places.
+            let halves = _mm256_packs_epi32(words[0], words[1]);
+            let halves = _mm256_permute4x64_epi64::<0b11_01_10_00>(halves);
+            let bytes = _mm_packs_epi16(
+                _mm256_castsi256_si128(halves),
+                _mm256_extracti128_si256::<1>(halves),
+            );
+            _mm_storeu_si128(out.as_mut_ptr().cast(), bytes);
+            sum_of_bytes(bytes)
+        }
     }
     #[inline(always)]
     unsafe fn load(from: *const f32) -> Self {
@@ -120,6 +168,32 @@ impl Register for __m512 {
         };
         greatest(a: Self) -> f32 = _mm512_reduce_max_ps(a);
         total(a: Self) -> f32 = _mm512_reduce_add_ps(a);
+    }
+    #[inline(always)]
+    fn greatest_magnitude<const N: usize>(a: Registers<Self, N>, b: Registers<Self, N>) -> f32 {
+        // SAFETY: the set whose functions call this has the register's CPU features.
+        unsafe {
+            let mut most = _mm512_setzero_ps();
+            for &x in a.0.iter().chain(&b.0) {
+                // A NaN gives way to the second operand.
+                most = _mm512_max_ps(_mm512_abs_ps(x), most);
+            }
+            _mm512_reduce_max_ps(most)
+        }
+    }
+    #[inline(always)]
+    fn round_to_i8<const N: usize>(x: Registers<Self, N>, out: &mut [i8; LANES]) -> i16 {
+        const { assert!(N == 1) };
+        // SAFETY: the set whose functions call this has the register's CPU features; sixteen bytes
+        // are written to as many.
+        unsafe {
+            let x = x.0[0];
+            let number = _mm512_cmp_ps_mask::<_CMP_ORD_Q>(x, x);
+            let x = _mm512_max_ps(_mm512_min_ps(x, Self::splat(127.0)), Self::splat(-127.0));
+            let bytes = _mm512_cvtepi32_epi8(_mm512_maskz_cvtps_epi32(number, x));
+            _mm_storeu_si128(out.as_mut_ptr().cast(), bytes);
+            sum_of_bytes(bytes)
+        }
     }
     #[inline(always)]
     unsafe fn load(from: *const f32) -> Self {
