@@ -16,6 +16,32 @@ pub unsafe trait Parallel: Sync {
     fn workers(&self) -> usize;
     /// Runs every task and returns when the last has ended.
     fn run(&self, n_tasks: usize, task: &(dyn Fn(usize, usize) + Sync));
+    /// Tells workers that wait what the next tasks will read, in the order of their numbers, so
+    /// that they may [`prefetch`] their share of it. Parts beyond the fourth may be ignored.
+    fn expect(&self, _parts: &[&[u8]]) {}
+}
+
+/// Asks for the cache line at an address to be brought near; nothing is read, and any address will
+/// do. Does nothing on CPUs for which it is not written.
+#[inline(always)]
+pub fn prefetch(address: *const u8) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: every x86-64 CPU has the instruction, and no address makes it fault.
+    unsafe {
+        use core::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
+        _mm_prefetch::<_MM_HINT_T1>(address.cast());
+    }
+    #[cfg(all(target_arch = "aarch64", not(miri)))]
+    // SAFETY: a hint, which reads nothing and takes any address.
+    unsafe {
+        core::arch::asm!(
+            "prfm pldl2keep, [{address}]",
+            address = in(reg) address,
+            options(readonly, nostack, preserves_flags),
+        );
+    }
+    #[cfg(not(any(target_arch = "x86_64", all(target_arch = "aarch64", not(miri)))))]
+    let _ = address;
 }
 
 /// Runs every task on the calling thread.

@@ -15,12 +15,12 @@ use std::cell::Cell;
 use std::io;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle, Thread};
 use std::time::{Duration, Instant};
 
-use bantam_core::par::Parallel;
+use bantam_core::par::{Parallel, prefetch};
 
 /// How long an idle thread looks for work before it parks. The gaps between the jobs of one
 /// token are microseconds; the gap between two tokens (sampling, printing) mostly fits as well.
@@ -28,6 +28,15 @@ const SPIN: Duration = Duration::from_micros(100);
 /// The same when there are more workers than CPUs: spinning would only take a CPU from the
 /// worker that is waited for.
 const SPIN_OVERSUBSCRIBED: Duration = Duration::from_micros(2);
+
+/// Bytes that a waiting helper fetches of what it is to expect: a share of its own cache.
+const EXPECT_BYTES: usize = 256 << 10;
+/// Parts that it may come in, as core says.
+const MOST_PARTS: usize = 4;
+/// Bytes that it asks for between two looks for work.
+const EXPECT_STEP: usize = 512;
+/// What a cache brings near at once.
+const LINE: usize = 64;
 
 /// The job may still be joined.
 const OPEN: u64 = 1 << 31;
@@ -128,6 +137,58 @@ impl Queue {
 #[repr(align(128))]
 struct Padded<T>(T);
 
+/// What the next job will read: a hint, of which no part is ever read through here, so that it
+/// may be torn or out of date.
+#[derive(Default)]
+struct Expected {
+    /// Changes with every hint.
+    number: AtomicUsize,
+    parts: [(AtomicPtr<u8>, AtomicUsize); MOST_PARTS],
+}
+
+impl Expected {
+    fn set(&self, parts: &[&[u8]]) {
+        for (i, (start, len)) in self.parts.iter().enumerate() {
+            let part = parts.get(i).copied().unwrap_or_default();
+            start.store(part.as_ptr().cast_mut(), Ordering::Relaxed);
+            len.store(part.len(), Ordering::Relaxed);
+        }
+        self.number.fetch_add(1, Ordering::Release);
+    }
+
+    /// Fetches the beginning of the share of one worker of `n`, unless `done` comes true.
+    fn fetch(&self, worker: usize, n: usize, done: impl Fn() -> bool) {
+        let mut lens = [0; MOST_PARTS];
+        for (len, part) in lens.iter_mut().zip(&self.parts) {
+            *len = part.1.load(Ordering::Relaxed);
+        }
+        for (range, (start, _)) in share(lens, worker, n).into_iter().zip(&self.parts) {
+            let start = start.load(Ordering::Relaxed).cast_const();
+            for first in range.clone().step_by(EXPECT_STEP) {
+                if done() {
+                    return;
+                }
+                for byte in (first..range.end.min(first + EXPECT_STEP)).step_by(LINE) {
+                    prefetch(start.wrapping_add(byte));
+                }
+            }
+        }
+    }
+}
+
+/// Which bytes of each part, all parts being tasks in order, worker `worker` of `n` reads first.
+fn share(lens: [usize; MOST_PARTS], worker: usize, n: usize) -> [Range<usize>; MOST_PARTS] {
+    let total = lens.iter().fold(0usize, |total, &len| total.saturating_add(len));
+    let mut skip = total / n.max(1) * worker;
+    let mut wanted = EXPECT_BYTES.min(total / n.max(1));
+    lens.map(|len| {
+        let start = skip.min(len);
+        let end = start + wanted.min(len - start);
+        (skip, wanted) = (skip - start, wanted - (end - start));
+        start..end
+    })
+}
+
 struct Shared {
     /// Job number, `OPEN`, and helpers inside, in one word so that joining checks all three.
     state: Padded<AtomicU64>,
@@ -135,6 +196,7 @@ struct Shared {
     job: AtomicPtr<Job<'static>>,
     /// The current job's tasks, by worker.
     queues: Box<[Padded<Queue>]>,
+    expected: Padded<Expected>,
     /// One flag per helper: set while it sleeps, or is about to.
     parked: Box<[Padded<AtomicBool>]>,
     /// Set while the caller sleeps until the last helper leaves.
@@ -193,6 +255,7 @@ impl Pool {
             state: Padded(AtomicU64::new(0)),
             job: AtomicPtr::new(std::ptr::null_mut()),
             queues: (0..=n_helpers).map(|_| Padded(Queue(AtomicU64::new(0)))).collect(),
+            expected: Padded(Expected::default()),
             parked: (0..n_helpers).map(|_| Padded(AtomicBool::new(false))).collect(),
             caller_parked: AtomicBool::new(false),
             caller: Mutex::new(None),
@@ -234,9 +297,9 @@ impl Shared {
     fn help(&self, helper: usize) {
         let worker = helper + 1;
         INSIDE.set((std::ptr::from_ref(self).addr(), worker));
-        let mut seen = 0;
+        let (mut seen, mut fetched) = (0, 0);
         loop {
-            let mut state = self.wait_for_job(helper, seen);
+            let mut state = self.wait_for_job(helper, seen, &mut fetched);
             if self.shutdown.load(Ordering::Relaxed) {
                 return;
             }
@@ -263,10 +326,21 @@ impl Shared {
         }
     }
 
-    /// Returns the state once its job number is not `seen`.
-    fn wait_for_job(&self, helper: usize, seen: u64) -> u64 {
+    /// Returns the state once its job number is not `seen`. Until then fetches what is expected,
+    /// unless that is hint number `fetched`, which was done before.
+    fn wait_for_job(&self, helper: usize, seen: u64, fetched: &mut usize) -> u64 {
         let news = || self.state.0.load(Ordering::SeqCst) / EPOCH != seen;
-        while !spin_until(self.spin, news) {
+        let hint = || self.expected.0.number.load(Ordering::Acquire);
+        while !news() {
+            let number = hint();
+            if number != *fetched {
+                *fetched = number;
+                let n_workers = self.parked.len() + 1;
+                self.expected.0.fetch(helper + 1, n_workers, || news() || hint() != number);
+            }
+            if spin_until(self.spin, || news() || hint() != number) {
+                continue;
+            }
             let Some(parked) = self.parked.get(helper) else {
                 continue;
             };
@@ -317,6 +391,10 @@ impl Shared {
 unsafe impl Parallel for Pool {
     fn workers(&self) -> usize {
         self.helpers.len() + 1
+    }
+
+    fn expect(&self, parts: &[&[u8]]) {
+        self.shared.expected.0.set(parts);
     }
 
     fn run(&self, n_tasks: usize, task: &(dyn Fn(usize, usize) + Sync)) {

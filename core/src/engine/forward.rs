@@ -163,6 +163,18 @@ impl Engine<'_, '_> {
             }
         };
 
+        // With one token, matrices are waited for: workers may fetch what they will read first.
+        let expect = |slots: &[Slot]| {
+            if n_rows == 1 {
+                let mut parts = [&[][..]; 3];
+                for (part, &slot) in parts.iter_mut().zip(slots) {
+                    *part = get(slot).map_or(&[][..], |w| w.bytes());
+                }
+                run.parallel.expect(&parts);
+            }
+        };
+
+        expect(&[Slot::AttnQ, Slot::AttnK, Slot::AttnV]);
         let x = head_of_mut(x, n_rows * c.n_embd);
         let y = head_of_mut(y, n_rows * c.n_embd);
 
@@ -177,6 +189,7 @@ impl Engine<'_, '_> {
             let products = [Product::new(wq, q), Product::new(wk, k), Product::new(wv, v)];
             linear(run, acts, y, n_rows, |t, y| norm_row(Slot::AttnNorm, x, t, y), products);
         }
+        expect(&[Slot::AttnOutput]);
         probe.show("attn_norm", y);
         bias(Slot::AttnQBias, q);
         bias(Slot::AttnKBias, k);
@@ -236,6 +249,7 @@ impl Engine<'_, '_> {
         if let Some(w) = get(Slot::AttnOutput) {
             linear(run, acts, attn, wanted, |_, _| {}, [Product::new(w, y)]);
         }
+        expect(&[Slot::FfnGate, Slot::FfnUp]);
         post_norm(Slot::PostAttnNorm, y);
         probe.show("attn_out", y);
         residual(x, y);
@@ -247,6 +261,7 @@ impl Engine<'_, '_> {
             let products = [Product::new(wg, gate), Product::new(wu, up)];
             linear(run, acts, y, wanted, |t, y| norm_row(Slot::FfnNorm, x, t, y), products);
         }
+        expect(&[Slot::FfnDown]);
         probe.show("ffn_norm", y);
         let activate = |t: usize, gate: &mut [f32]| {
             let up = up.get(t * c.n_ff..(t + 1) * c.n_ff).unwrap_or(&[]);
@@ -268,6 +283,10 @@ impl Engine<'_, '_> {
     /// Norms the tokens whose logits come next.
     fn head_norm(&mut self, first: usize, rows: usize, observer: &mut Option<&mut Observer<'_>>) {
         let (run, c) = (self.runner(), self.model.config());
+        if rows == 1 {
+            let end = (HEAD_ROWS_PER_STEP * run.parallel.workers()).min(c.n_vocab);
+            run.parallel.expect(&[self.model.output().rows(0..end).unwrap_or(&[])]);
+        }
         let b = &mut self.buffers;
         let x = b.x.get(first * c.n_embd..(first + rows) * c.n_embd).unwrap_or(&[]);
         let y = head_of_mut(b.y, rows * c.n_embd);

@@ -37,7 +37,7 @@ const MANY_TOKENS_ROWS: usize = 32;
 const TASKS_PER_WORKER: usize = 4;
 /// Bytes of weights that are worth a task with one token. Reading is all the work then, and
 /// memory serves one core now better, now worse than the other: few microseconds to wait for.
-const TASK_BYTES: usize = 64 << 10;
+const TASK_BYTES: usize = 128 << 10;
 
 impl KernelSet {
     /// Multiplies, in one pass over the workers, every product whose format takes activations of

@@ -132,3 +132,32 @@ fn two_callers_take_turns() {
         }
     });
 }
+
+#[test]
+fn what_is_expected_is_shared_by_order() {
+    let ranges = |lens, worker, n| share(lens, worker, n).map(|range| (range.start, range.end));
+    assert_eq!(ranges([100, 60, 40, 0], 0, 2), [(0, 100), (0, 0), (0, 0), (0, 0)]);
+    assert_eq!(ranges([100, 60, 40, 0], 1, 2), [(100, 100), (0, 60), (0, 40), (0, 0)]);
+    assert_eq!(ranges([100, 60, 40, 0], 1, 4), [(50, 100), (0, 0), (0, 0), (0, 0)]);
+    assert_eq!(ranges([0; 4], 3, 4), [(0, 0); 4]);
+    // No more than a cache is to hold, however much is to come, and no overflow.
+    let large = share([usize::MAX; 4], 1, 2);
+    assert!(large.iter().map(Range::len).sum::<usize>() <= EXPECT_BYTES);
+}
+
+#[test]
+fn hints_disturb_no_job() {
+    let pool = Pool::new(3).unwrap();
+    let memory = vec![1; 3 * EXPECT_BYTES];
+    for round in 0..2_000 {
+        // Memory that is gone by the time of the job is as good a hint as any.
+        let gone = vec![0; 64 * (round % 5)];
+        match round % 4 {
+            0 => pool.expect(&[]),
+            1 => pool.expect(&[&memory, &[], &gone]),
+            _ => pool.expect(&[&gone[..]; 6]),
+        }
+        drop(gone);
+        check(&pool, round % 11);
+    }
+}
