@@ -23,6 +23,7 @@ pub enum CacheType {
 
 const LANES: usize = CacheRef::LANES;
 const GROUP: usize = CacheRef::GROUP;
+const WORD: usize = CacheRef::WORD;
 /// Values converted at a time, on the stack.
 const PART: usize = 64;
 /// Values of a batch below which the workers are not woken.
@@ -41,12 +42,20 @@ pub(crate) struct CacheShape {
 impl CacheShape {
     /// Bytes that a cache of this shape takes in an arena, or `None` if that is no number.
     pub(crate) fn bytes(&self) -> Option<usize> {
-        let (elements, scales) = (self.len(self.head_dim)?, self.len(self.groups())?);
+        let elements = self.len(self.head_dim)?;
         Some(match self.ty {
             CacheType::F16 => bytes_for::<u16>(elements),
             CacheType::F32 => bytes_for::<f32>(elements),
-            CacheType::Q8_0 => bytes_for::<i8>(elements).checked_add(bytes_for::<u16>(scales))?,
+            CacheType::Q8_0 => {
+                let (words, scales) = (self.len(self.words())?, self.len(self.groups())?);
+                bytes_for::<i8>(words).checked_add(bytes_for::<u16>(scales))?
+            }
         })
+    }
+
+    /// Integers of one key or value, in whole words.
+    const fn words(&self) -> usize {
+        self.head_dim.next_multiple_of(WORD)
     }
 
     /// Scales of one key or value.
@@ -94,7 +103,7 @@ impl<'b> KvCache<'b> {
             CacheType::F16 => Store::F16(Plane::of_elements(&shape, arena)?),
             CacheType::F32 => Store::F32(Plane::of_elements(&shape, arena)?),
             CacheType::Q8_0 => Store::Q8_0 {
-                qs: Plane::of_elements(&shape, arena)?,
+                qs: Plane::of_integers(&shape, arena)?,
                 d: Plane::of_scales(&shape, arena)?,
             },
         };
@@ -241,6 +250,8 @@ struct Plane<'b, T> {
     values: &'b mut [T],
     order: [Order; 2],
     width: usize,
+    /// Values that a position has room for.
+    room: usize,
     rows: usize,
     n_head_kv: usize,
 }
@@ -252,6 +263,8 @@ enum Order {
     Rows,
     /// Sixteen side by side.
     Lanes,
+    /// Words of four elements of sixteen side by side.
+    Words,
 }
 
 impl Order {
@@ -260,6 +273,10 @@ impl Order {
         match self {
             Order::Rows => pos * width + i,
             Order::Lanes => (pos / LANES * width + i) * LANES + pos % LANES,
+            Order::Words => {
+                let word = pos / LANES * width.div_ceil(WORD) + i / WORD;
+                (word * LANES + pos % LANES) * WORD + i % WORD
+            }
         }
     }
 }
@@ -273,27 +290,32 @@ struct Places<'p, T> {
 
 impl<'b, T: Stored + Default + Send> Plane<'b, T> {
     fn of_elements(shape: &CacheShape, arena: &mut Arena<'b>) -> Result<Self, ArenaError> {
-        Self::new(shape, shape.head_dim, [Order::Lanes, Order::Rows], arena)
+        Self::new(shape, [shape.head_dim; 2], [Order::Lanes, Order::Rows], arena)
+    }
+
+    fn of_integers(shape: &CacheShape, arena: &mut Arena<'b>) -> Result<Self, ArenaError> {
+        let widths = [shape.head_dim, shape.words()];
+        Self::new(shape, widths, [Order::Words, Order::Rows], arena)
     }
 
     fn of_scales(shape: &CacheShape, arena: &mut Arena<'b>) -> Result<Self, ArenaError> {
-        Self::new(shape, shape.groups(), [Order::Lanes; 2], arena)
+        Self::new(shape, [shape.groups(); 2], [Order::Lanes; 2], arena)
     }
 
     fn new(
         shape: &CacheShape,
-        width: usize,
+        [width, room]: [usize; 2],
         order: [Order; 2],
         arena: &mut Arena<'b>,
     ) -> Result<Self, ArenaError> {
         // Every position counts only once it was written, so a long context costs memory only as
         // it fills.
-        let values = arena.take_unzeroed(shape.len(width).unwrap_or(usize::MAX))?;
-        Ok(Plane { values, order, width, rows: shape.rows(), n_head_kv: shape.n_head_kv })
+        let values = arena.take_unzeroed(shape.len(room).unwrap_or(usize::MAX))?;
+        Ok(Plane { values, order, width, room, rows: shape.rows(), n_head_kv: shape.n_head_kv })
     }
 
     const fn head_len(&self) -> usize {
-        self.rows * self.width
+        self.rows * self.room
     }
 
     /// Where one head's keys or values begin.
@@ -329,7 +351,7 @@ impl<'b, T: Stored + Default + Send> Plane<'b, T> {
     }
 
     fn saved_bytes(&self, n: usize) -> usize {
-        self.values.len() / self.rows.max(1) * n * T::BYTES
+        self.values.len() / self.head_len().max(1) * n * self.width * T::BYTES
     }
 
     /// Half, and index in the plane, of every value of the first `n` positions in saving order: row
@@ -362,16 +384,20 @@ impl<'b, T: Stored + Default + Send> Plane<'b, T> {
 }
 
 impl<T: Copy> Places<'_, T> {
-    /// Stores elements of a position from `i` on.
+    /// Stores elements of a position from `i` on, with which a word begins.
     fn put(&mut self, pos: usize, i: usize, values: &[T]) {
-        let first = self.order.index(self.width, pos, i);
-        let step = match self.order {
-            Order::Rows => 1,
-            Order::Lanes => LANES,
+        // From each run of neighbours to the next.
+        let (run, step) = match self.order {
+            Order::Rows => (values.len().max(1), values.len().max(1)),
+            Order::Lanes => (1, LANES),
+            Order::Words => (WORD, LANES * WORD),
         };
+        let first = self.order.index(self.width, pos, i);
         let places = self.values.get_mut(first..).unwrap_or_default();
-        for (place, &value) in places.iter_mut().step_by(step).zip(values) {
-            *place = value;
+        for (places, values) in places.chunks_mut(step).zip(values.chunks(run)) {
+            for (place, &value) in places.iter_mut().zip(values) {
+                *place = value;
+            }
         }
     }
 }

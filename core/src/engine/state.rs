@@ -1,7 +1,7 @@
 //! Saving what an engine has taken in, and taking it up again.
 //!
 //! ```text
-//! offset  0   8   magic "BANTAM\x02\n", its seventh byte the version
+//! offset  0   8   magic "BANTAM\x03\n", its seventh byte the version
 //!         8   8   fingerprint of the model
 //!        16   4   cache type: 0 f16, 1 f32, 2 q8_0
 //!        20   4   n: positions
@@ -17,7 +17,7 @@ use crate::Token;
 use crate::cache::CacheType;
 use crate::model::fingerprint::Hash;
 
-const MAGIC: [u8; 8] = *b"BANTAM\x02\n";
+const MAGIC: [u8; 8] = *b"BANTAM\x03\n";
 const HEADER: usize = 24;
 const CHECKSUM: usize = 8;
 

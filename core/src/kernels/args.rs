@@ -230,7 +230,10 @@ pub enum RopePairs {
 ///
 /// Values are rows: element `i` of position `t` is at `t · head_dim + i`. Keys are interleaved by
 /// sixteen positions, so that these are side by side: `(t / 16 · head_dim + i) · 16 + t mod 16`.
-/// Scales, one per 32 elements (and one for the rest) in place of each `i`, lie as keys do in both.
+/// Keys of integers are so by words of four elements, the last of which may have bytes of any value
+/// in place of elements: byte `i mod 4` of word `(t / 16 · ⌈head_dim / 4⌉ + i / 4) · 16 + t mod 16`.
+/// Scales, one per 32 elements (and one for the rest) in place of each `i`, lie as keys of floats
+/// do for keys and values.
 #[derive(Clone, Copy, Debug)]
 pub enum CacheRef<'a> {
     /// Half floats.
@@ -251,6 +254,8 @@ impl CacheRef<'_> {
     pub const LANES: usize = 16;
     /// Elements of a key or value that share a scale.
     pub const GROUP: usize = 32;
+    /// Elements of a key that are side by side in integers.
+    pub const WORD: usize = 4;
 }
 
 /// Shapes and constants of one layer's attention.

@@ -3,6 +3,7 @@
 use core::ops::Range;
 
 use super::args::{Attend, MatmulRows};
+use super::dots::Dots;
 use super::generic::attention::{Cached, QueryState, Slice};
 use super::generic::matmul;
 use super::lanes::Lanes;
@@ -14,6 +15,8 @@ use super::lanes::Lanes;
 pub(super) trait Isa {
     /// Sixteen floats as the float kernels work on them.
     type Lanes: Lanes;
+    /// How it multiplies the integers of a cache.
+    type Dots: Dots<Floats = Self::Lanes>;
 
     /// How many `Lanes` the registers hold beside a few operands: what attention accumulates in.
     const ACCUMULATORS: usize;

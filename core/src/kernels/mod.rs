@@ -14,6 +14,7 @@ mod args;
 #[cfg(bantam_arm_dsp)]
 mod arm;
 mod attention;
+mod dots;
 mod generic;
 mod isa;
 mod lanes;

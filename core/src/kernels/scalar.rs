@@ -1,6 +1,7 @@
 //! The generic kernels as they stand: the definition that every other set is held to.
 
 use super::Table;
+use super::dots::OneByOne;
 use super::isa::{Isa, kernel_table};
 use super::lanes::Registers;
 use crate::math::LANES;
@@ -9,6 +10,7 @@ struct Scalar;
 
 impl Isa for Scalar {
     type Lanes = Registers<f32, LANES>;
+    type Dots = OneByOne;
     const ACCUMULATORS: usize = 1;
 }
 

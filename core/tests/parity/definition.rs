@@ -177,16 +177,22 @@ pub(crate) struct Attention<'a> {
 /// 8.
 pub(crate) fn attend(a: &Attention<'_>) -> Vec<f32> {
     let (mut m, mut l, mut o) = (f32::NEG_INFINITY, [0.0f32; 16], vec![0.0f32; a.q.len()]);
+    let (integers, qd) = round_query(a.q);
     for chunk in a.first / 64..a.end.div_ceil(64) {
         let here = (chunk * 64).max(a.first)..((chunk + 1) * 64).min(a.end);
         let score = |t: usize| {
             let dot =
                 |q: &[f32], k: &[f32]| q.iter().zip(k).fold(0.0, |s, (q, k)| q.mul_add(*k, s));
             let CachedRow { values, scales } = &a.k[t];
-            let groups = a.q.chunks(32).zip(values.chunks(32));
             let s = match scales {
                 None => dot(a.q, values),
-                Some(d) => groups.zip(d).fold(0.0f32, |s, ((q, k), d)| dot(q, k).mul_add(*d, s)),
+                Some(d) => integers.chunks(32).zip(values.chunks(32)).zip(qd.iter().zip(d)).fold(
+                    0.0f32,
+                    |s, ((q, k), (qd, kd))| {
+                        let k: Vec<i8> = k.iter().map(|&k| k as i8).collect();
+                        (qd * kd).mul_add(integer_dot(q, &k) as f32, s)
+                    },
+                ),
             };
             let s = s * a.scale;
             a.soft_cap.map_or(s, |cap| cap * tanh(s / cap))
@@ -215,10 +221,16 @@ pub(crate) fn attend(a: &Attention<'_>) -> Vec<f32> {
 
 /// 8: integers and scales of a row in a `q8_0` cache.
 pub(crate) fn store_q8_0(x: &[f32]) -> (Vec<i8>, Vec<u16>) {
+    let (q, d) = round_query(x);
+    (q, store_f16(&d))
+}
+
+/// 8: integers and scales of a query that meets such rows.
+fn round_query(x: &[f32]) -> (Vec<i8>, Vec<f32>) {
     let (mut q, mut d) = (Vec::new(), Vec::new());
     for x in x.chunks(32) {
         let amax = x.iter().fold(0.0, |max, x| if x.abs() > max { x.abs() } else { max });
-        d.push(f32_to_f16(amax / 127.0));
+        d.push(amax / 127.0);
         let id = if amax == 0.0 { 0.0 } else { 127.0 / amax };
         // A cast makes 0 of a NaN.
         q.extend(x.iter().map(|x| (x * id).round_ties_even().clamp(-127.0, 127.0) as i8));

@@ -59,7 +59,7 @@ impl Source {
 
     /// Bits of a half float that no sane weight has as its scale: zeros, subnormals, the largest,
     /// infinities, and NaN, quiet and signalling.
-    fn odd_half(&mut self) -> u16 {
+    pub(crate) fn odd_half(&mut self) -> u16 {
         const ODD: [u16; 12] =
             [0, 0x8000, 1, 0x83FF, 0x0400, 0x7BFF, 0xFBFF, 0x7C00, 0xFC00, 0x7E00, 0x7C01, 0xFFFF];
         ODD[self.below(ODD.len() as u64) as usize]

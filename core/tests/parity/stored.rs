@@ -4,6 +4,8 @@ use bantam_core::cache::CacheType;
 use bantam_core::half::f16_to_f32;
 use bantam_core::kernels::CacheRef;
 
+use crate::source::Source;
+
 /// A key or value as it is read.
 pub(crate) struct CachedRow {
     pub(crate) values: Vec<f32>,
@@ -22,13 +24,25 @@ pub(crate) struct Stored {
 }
 
 impl Stored {
-    pub(crate) fn new(ty: CacheType, rows: &[Vec<f32>], interleaved: bool, offset: usize) -> Self {
+    /// Rows as a cache stores them, or as a restored state may have them besides.
+    pub(crate) fn new(
+        ty: CacheType,
+        rows: &[Vec<f32>],
+        interleaved: bool,
+        offset: usize,
+        source: &mut Source,
+    ) -> Self {
         let width = rows[0].len();
         let groups = width.div_ceil(32);
         let n = rows.len().next_multiple_of(16);
         let lane = |width: usize, t: usize, i: usize| offset + (t / 16 * width + i) * 16 + t % 16;
-        let place = |t: usize, i: usize| {
-            if interleaved { lane(width, t, i) } else { offset + t * width + i }
+        let word = |t: usize, i: usize| {
+            offset + ((t / 16 * width.div_ceil(4) + i / 4) * 16 + t % 16) * 4 + i % 4
+        };
+        let place = |t: usize, i: usize| match (interleaved, ty) {
+            (false, _) => offset + t * width + i,
+            (true, CacheType::Q8_0) => word(t, i),
+            (true, _) => lane(width, t, i),
         };
         let mut out = Stored {
             ty,
@@ -36,10 +50,12 @@ impl Stored {
             rows: Vec::new(),
             floats: vec![f32::NAN; n * width + offset],
             halves: vec![0x7DAA; n * width + offset],
-            integers: vec![-128; n * width + offset],
+            integers: vec![-128; n * width.next_multiple_of(4) + offset],
         };
         for (t, row) in rows.iter().enumerate() {
-            let (q, d) = crate::definition::store_q8_0(row);
+            let (mut q, mut d) = crate::definition::store_q8_0(row);
+            q.iter_mut().filter(|_| source.below(64) == 0).for_each(|q| *q = -128);
+            d.iter_mut().for_each(|d| *d = if source.is_odd() { source.odd_half() } else { *d });
             if ty == CacheType::Q8_0 {
                 d.iter().enumerate().for_each(|(i, &d)| out.halves[lane(groups, t, i)] = d);
             }

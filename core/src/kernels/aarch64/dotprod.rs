@@ -1,6 +1,7 @@
 //! NEON with the dot product instructions: Cortex-A55 and A75, and most cores since.
 
 use super::bytes::Sdot;
+use super::dots;
 use super::neon::{ACCUMULATORS, Floats, QUERIES};
 use super::rows::Rows;
 use crate::kernels::Table;
@@ -25,6 +26,7 @@ pub(in crate::kernels) static TABLE: Table =
 
 impl Isa for Dotprod {
     type Lanes = Floats;
+    type Dots = dots::Sdot;
     const ACCUMULATORS: usize = ACCUMULATORS;
     const QUERIES: usize = QUERIES;
 

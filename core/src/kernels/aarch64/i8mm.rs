@@ -2,6 +2,7 @@
 //! and what followed them.
 
 use super::bytes::Smmla;
+use super::dots;
 use super::neon::{ACCUMULATORS, Floats, QUERIES};
 use super::rows::Rows;
 use crate::kernels::Table;
@@ -26,6 +27,7 @@ pub(in crate::kernels) static TABLE: Table = kernel_table!("aarch64/i8mm", I8mm,
 
 impl Isa for I8mm {
     type Lanes = Floats;
+    type Dots = dots::Sdot;
     const ACCUMULATORS: usize = ACCUMULATORS;
     const QUERIES: usize = QUERIES;
 

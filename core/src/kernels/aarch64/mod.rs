@@ -4,6 +4,7 @@ mod bytes;
 mod decode;
 mod decode_k;
 mod dotprod;
+mod dots;
 mod i8mm;
 mod neon;
 mod prefill;

@@ -3,6 +3,7 @@
 use core::arch::aarch64::*;
 
 use super::bytes::Widening;
+use super::dots;
 use super::rows::Rows;
 use crate::kernels::Table;
 use crate::kernels::args::MatmulRows;
@@ -25,6 +26,7 @@ pub(super) const QUERIES: usize = 5;
 
 impl Isa for Neon {
     type Lanes = Floats;
+    type Dots = dots::Widening;
     const ACCUMULATORS: usize = ACCUMULATORS;
     const QUERIES: usize = QUERIES;
 

@@ -9,6 +9,7 @@ use core::mem::offset_of;
 use super::rows::{self, Group};
 use crate::kernels::Table;
 use crate::kernels::args::MatmulRows;
+use crate::kernels::dots::OneByOne;
 use crate::kernels::isa::{Isa, kernel_table};
 use crate::kernels::lanes::Registers;
 use crate::math::LANES;
@@ -19,6 +20,7 @@ pub(in crate::kernels) static TABLE: Table = kernel_table!("arm/dsp", Dsp, || tr
 
 impl Isa for Dsp {
     type Lanes = Registers<f32, LANES>;
+    type Dots = OneByOne;
     const ACCUMULATORS: usize = 1;
 
     #[inline(always)]

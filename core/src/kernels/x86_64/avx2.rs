@@ -6,6 +6,7 @@
 
 use core::arch::x86_64::*;
 
+use super::dots::Maddubs;
 use crate::kernels::Table;
 use crate::kernels::args::MatmulRows;
 use crate::kernels::isa::{Isa, kernel_table};
@@ -37,6 +38,7 @@ pub(in crate::kernels) static TABLE: Table = kernel_table!(
 
 impl Isa for Avx2 {
     type Lanes = Registers<__m256, 2>;
+    type Dots = Maddubs;
     const ACCUMULATORS: usize = 6;
 
     #[inline(always)]

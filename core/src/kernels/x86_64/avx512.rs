@@ -6,6 +6,7 @@
 
 use core::arch::x86_64::*;
 
+use super::dots::Vnni;
 use crate::kernels::Table;
 use crate::kernels::args::MatmulRows;
 use crate::kernels::isa::{Isa, kernel_table};
@@ -51,6 +52,7 @@ pub(in crate::kernels) static TABLE: Table = kernel_table!(
 
 impl Isa for Avx512 {
     type Lanes = Registers<__m512, 1>;
+    type Dots = Vnni;
     const ACCUMULATORS: usize = 24;
 
     #[inline(always)]

@@ -2,6 +2,7 @@
 
 mod avx2;
 mod avx512;
+mod dots;
 mod registers;
 
 pub(super) use avx2::TABLE as AVX2;
