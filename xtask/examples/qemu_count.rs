@@ -1,18 +1,23 @@
-//! A plugin for QEMU that counts executed instructions and writes their number to a file.
+//! A plugin for QEMU that counts executed instructions and writes their number to a file, or how
+//! often each block of code ran.
 //!
 //! ```text
 //! qemu-aarch64 -plugin libqemu_count.so,out=FILE PROGRAM
+//! qemu-aarch64 -plugin libqemu_count.so,blocks=FILE PROGRAM
 //! ```
 //!
+//! The second file's first line says where the program's code begins; every other one has a block's
+//! address, its instructions, and how often it ran.
+//!
 //! It needs nothing of QEMU but the functions named below, which the emulator itself exports
-//! (version 1 of its plugin interface: QEMU 4.2 to 8.2). It is an example of this package so that
+//! (version 1 of its plugin interface: QEMU 7 to 8.2). It is an example of this package so that
 //! the package's own build, lints and formatting cover it.
 
 #![cfg(target_os = "linux")]
 
 use std::ffi::{CStr, c_char, c_int, c_uint, c_void};
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 /// A block of translated code, known to QEMU alone.
 #[repr(C)]
@@ -26,6 +31,8 @@ unsafe extern "C" {
         translated: unsafe extern "C" fn(u64, *mut Block),
     );
     fn qemu_plugin_tb_n_insns(block: *const Block) -> usize;
+    fn qemu_plugin_tb_vaddr(block: *const Block) -> u64;
+    fn qemu_plugin_start_code() -> u64;
     fn qemu_plugin_register_vcpu_tb_exec_inline(
         block: *mut Block,
         operation: c_uint,
@@ -50,6 +57,17 @@ pub static qemu_plugin_version: c_int = 1;
 static COUNT: AtomicU64 = AtomicU64::new(0);
 static OUT: OnceLock<String> = OnceLock::new();
 
+/// A block that has been translated.
+struct Translated {
+    address: u64,
+    instructions: u64,
+    runs: AtomicU64,
+}
+
+/// What blocks are written to, and all so far. They stay where they are, since QEMU adds to them.
+static BLOCKS_OUT: OnceLock<String> = OnceLock::new();
+static BLOCKS: Mutex<Vec<&'static Translated>> = Mutex::new(Vec::new());
+
 /// Called by QEMU when it has loaded the plugin; anything but 0 makes it end with an error.
 ///
 /// # Safety
@@ -67,9 +85,12 @@ pub unsafe extern "C" fn qemu_plugin_install(
         if let Some(path) = arg.strip_prefix("out=") {
             OUT.get_or_init(|| path.to_owned());
         }
+        if let Some(path) = arg.strip_prefix("blocks=") {
+            BLOCKS_OUT.get_or_init(|| path.to_owned());
+        }
     }
-    if OUT.get().is_none() {
-        eprintln!("qemu_count: say where the count goes: out=FILE");
+    if OUT.get().or(BLOCKS_OUT.get()).is_none() {
+        eprintln!("qemu_count: say where counts go: out=FILE or blocks=FILE");
         return 1;
     }
     // SAFETY: `id` is this plugin's; the functions live as long as the plugin, which is never
@@ -88,6 +109,13 @@ unsafe extern "C" fn translated(_id: u64, block: *mut Block) {
     unsafe {
         let n = qemu_plugin_tb_n_insns(block) as u64;
         qemu_plugin_register_vcpu_tb_exec_inline(block, ADD, COUNT.as_ptr().cast(), n);
+        if BLOCKS_OUT.get().is_some() {
+            let address = qemu_plugin_tb_vaddr(block);
+            let seen = Translated { address, instructions: n, runs: AtomicU64::new(0) };
+            let seen: &Translated = Box::leak(Box::new(seen));
+            qemu_plugin_register_vcpu_tb_exec_inline(block, ADD, seen.runs.as_ptr().cast(), 1);
+            BLOCKS.lock().unwrap_or_else(PoisonError::into_inner).push(seen);
+        }
     }
 }
 
@@ -98,5 +126,17 @@ unsafe extern "C" fn ended(_id: u64, _data: *mut c_void) {
         && let Err(error) = std::fs::write(path, count.to_string())
     {
         eprintln!("qemu_count: cannot write {path}: {error}");
+    }
+    if let Some(path) = BLOCKS_OUT.get() {
+        // SAFETY: QEMU says where it has put the program.
+        let mut text = format!("{:x}\n", unsafe { qemu_plugin_start_code() });
+        for block in BLOCKS.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            let Translated { address, instructions, runs } = block;
+            let runs = runs.load(Ordering::Relaxed);
+            text += &format!("{address:x} {instructions} {runs}\n");
+        }
+        if let Err(error) = std::fs::write(path, text) {
+            eprintln!("qemu_count: cannot write {path}: {error}");
+        }
     }
 }

@@ -35,15 +35,20 @@ const JOBS: &[(&str, Run)] = &[
     ("miri", |cx| miri::run(cx, &Default::default())),
 ];
 
+/// Jobs that need tools too, but are no part of CI.
+const OTHERS: &[&str] = &["mca"];
+
 /// Checks that every name is that of a job.
 ///
 /// # Errors
 /// Names the first that is not, and those that are.
 pub(crate) fn known(names: &[String]) -> Result<()> {
-    match names.iter().find(|name| JOBS.iter().all(|(job, _)| job != name)) {
+    let is_known = |name: &str| OTHERS.contains(&name) || JOBS.iter().any(|(job, _)| *job == name);
+    match names.iter().find(|name| !is_known(name)) {
         None => Ok(()),
         Some(unknown) => {
-            let jobs: Vec<_> = JOBS.iter().map(|(name, _)| *name).collect();
+            let jobs: Vec<_> =
+                JOBS.iter().map(|(name, _)| *name).chain(OTHERS.iter().copied()).collect();
             bail!("no job is called {unknown:?}; there are {}", jobs.join(", "))
         }
     }

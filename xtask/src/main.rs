@@ -14,6 +14,7 @@ mod fuzz;
 mod identity;
 mod layers;
 mod loc;
+mod mca;
 mod miri;
 mod models;
 mod sanitize;
@@ -48,6 +49,8 @@ enum Job {
     Bench(bench::Options),
     /// Count the instructions of a token on an emulated Arm CPU
     Count(count::Options),
+    /// Estimate the cycles of inner loops on an Arm core
+    Mca(mca::Options),
     /// Run everything that CI runs, with times and a summary
     Ci(ci::Options),
     /// Check that every file is formatted
@@ -89,6 +92,7 @@ fn main() -> ExitCode {
         Job::Models(options) => models::run(&cx, &options),
         Job::Bench(options) => bench::run(&cx, &options),
         Job::Count(options) => count::run(&cx, &options),
+        Job::Mca(options) => mca::run(&cx, &options),
         Job::Ci(options) => ci::run(&cx, &options),
         Job::Loc => loc::run(&cx),
         Job::Test(options) => test::run(&cx, &options).map(drop),

@@ -3,6 +3,7 @@
 use crate::ci;
 use crate::cmd::{Cmd, has_nightly, on_path};
 use crate::context::Context;
+use crate::mca;
 use crate::targets::{AARCH64, AARCH64_LINUX, ARMV7, ARMV7_LINUX, Compiler, TARGETS};
 use anyhow::Result;
 use std::path::Path;
@@ -136,6 +137,12 @@ fn tools() -> Vec<Tool> {
             &["qemu", "identity"],
             || AARCH64.qemu().is_some() && ARMV7.qemu().is_some(),
             [Way::Debian(&["qemu-user"])],
+        ),
+        Tool::new(
+            "llvm-mca and llvm-objdump",
+            &["mca"],
+            || mca::version().is_some(),
+            [Way::Debian(&["llvm-19"]), Way::Debian(&["llvm"])],
         ),
         Tool::new("valgrind", &["valgrind"], || on_path("valgrind"), [Way::Debian(&["valgrind"])]),
         Tool::new(
