@@ -3,6 +3,8 @@
 mod bytes;
 mod decode;
 mod decode_k;
+mod decode_q4_0;
+mod decode_q8_0;
 mod dotprod;
 mod dots;
 mod i8mm;
