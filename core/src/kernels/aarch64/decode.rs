@@ -8,7 +8,7 @@ use core::arch::aarch64::*;
 
 use super::decode_k::{self, Q4K, Q6K};
 use super::decode_q4_0::{Q4_0, Q4_0By2, Q4_0By4};
-use super::decode_q8_0::Q8_0;
+use super::decode_q8_0::{self, Q8_0};
 use crate::kernels::args::{ActGroup, MatmulRows};
 use crate::kernels::lanes::Register;
 use crate::quant::GgmlType;
@@ -39,21 +39,6 @@ pub(super) trait Streamed {
         sums: &mut Self::Sums,
         acc: float32x4_t,
     ) -> float32x4_t;
-
-    /// Adds the products of a whole run to `acc`, if there is a faster way for as many rows; says
-    /// whether it has. The pointers move on.
-    ///
-    /// # Safety
-    /// The activations of the run must be readable at `x`, its blocks at each pointer.
-    #[inline(always)]
-    unsafe fn whole_run(
-        _rows: &mut [*const u8],
-        _x: &mut *const i8,
-        _run: &[ActGroup],
-        _acc: &mut [float32x4_t],
-    ) -> bool {
-        false
-    }
 }
 
 /// Multiplies one token with the rows that fill registers, and returns how many rows those were;
@@ -67,28 +52,19 @@ pub(super) unsafe fn one_token(ty: GgmlType, m: &MatmulRows<'_>) -> Option<usize
     // SAFETY: passed on to the caller.
     unsafe {
         match ty {
-            GgmlType::Q4_0 => Some(all_rows::<Q4_0By4, Q4_0By2, Q4_0>(m)),
-            GgmlType::Q8_0 => Some(all_rows::<Q8_0, Q8_0, Q8_0>(m)),
+            GgmlType::Q4_0 => {
+                let row = rows::<Q4_0By4, Q4_0By2, Q4_0, 4>(m, 0);
+                Some(rows::<Q4_0By4, Q4_0By2, Q4_0, 1>(m, row))
+            }
+            GgmlType::Q8_0 => {
+                let row = decode_q8_0::sixteen_rows(m);
+                let row = rows::<Q8_0, Q8_0, Q8_0, 4>(m, row);
+                Some(rows::<Q8_0, Q8_0, Q8_0, 1>(m, row))
+            }
             GgmlType::Q4_K => Some(decode_k::rows::<Q4K>(m)),
             GgmlType::Q6_K => Some(decode_k::rows::<Q6K>(m)),
             _ => None,
         }
-    }
-}
-
-/// # Safety
-/// As [`one_token`].
-#[inline(always)]
-unsafe fn all_rows<F, G, H>(m: &MatmulRows<'_>) -> usize
-where
-    F: Streamed,
-    G: Streamed<Sums = F::Sums>,
-    H: Streamed<Sums = F::Sums>,
-{
-    // SAFETY: passed on to the caller.
-    unsafe {
-        let row = rows::<F, G, H, 4>(m, 0);
-        rows::<F, G, H, 1>(m, row)
     }
 }
 
@@ -118,14 +94,17 @@ where
         let mut acc = [float32x4_t::splat(0.0); V];
         let mut x = qs.as_ptr();
         for run in groups.chunks(F::RUN) {
-            // SAFETY: there are 32 activations for each group, and a block in each row.
-            if unsafe { F::whole_run(ptrs.as_flattened_mut(), &mut x, run, &mut acc) } {
-                continue;
-            }
             let mut sums = [F::new(); V];
-            let mut rest = run.chunks_exact(F::GROUPS);
+            let mut pairs = run.chunks_exact(2 * F::GROUPS);
             // SAFETY: there are 32 activations for each group, and a block in each row.
             unsafe {
+                for pair in &mut pairs {
+                    // What is written twice needs no copies of sums.
+                    groups_times::<F, V>(&mut ptrs, &mut sums, &mut acc, &mut x, pair.as_ptr());
+                    let second = pair.as_ptr().add(F::GROUPS);
+                    groups_times::<F, V>(&mut ptrs, &mut sums, &mut acc, &mut x, second);
+                }
+                let mut rest = pairs.remainder().chunks_exact(F::GROUPS);
                 for some in &mut rest {
                     groups_times::<F, V>(&mut ptrs, &mut sums, &mut acc, &mut x, some.as_ptr());
                 }

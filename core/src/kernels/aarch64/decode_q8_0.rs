@@ -4,90 +4,8 @@ use core::arch::aarch64::*;
 use core::arch::asm;
 
 use super::decode::Streamed;
-use crate::kernels::args::ActGroup;
-
-/// A block of four rows, as in [`Q8_0::blocks`]: sums of all rows were in `$before` and go to
-/// `$after`.
-macro_rules! q8_0_block {
-    ($v:literal, $a:literal $b:literal $c:literal $d:literal, $before:literal, $after:literal) => {
-        concat!(
-            "ld1r {{v4.4h}}, [{",
-            $a,
-            "}], #2\n",
-            "ld4r {{v0.2d, v1.2d, v2.2d, v3.2d}}, [{",
-            $a,
-            "}], #32\n",
-            "ld1 {{v4.h}}[1], [{",
-            $b,
-            "}], #2\n",
-            "ld4 {{v0.d, v1.d, v2.d, v3.d}}[1], [{",
-            $b,
-            "}], #32\n",
-            "ld1 {{v4.h}}[2], [{",
-            $c,
-            "}], #2\n",
-            "sdot {ab",
-            $v,
-            ":v}.4s, v0.16b, v6.16b\n",
-            "sdot {ab",
-            $v,
-            ":v}.4s, v1.16b, v7.16b\n",
-            "sdot {ab",
-            $v,
-            ":v}.4s, v2.16b, v8.16b\n",
-            "sdot {ab",
-            $v,
-            ":v}.4s, v3.16b, v9.16b\n",
-            "ld4r {{v0.2d, v1.2d, v2.2d, v3.2d}}, [{",
-            $c,
-            "}], #32\n",
-            "ld1 {{v4.h}}[3], [{",
-            $d,
-            "}], #2\n",
-            "ld4 {{v0.d, v1.d, v2.d, v3.d}}[1], [{",
-            $d,
-            "}], #32\n",
-            "fcvtl v4.4s, v4.4h\n",
-            "sdot {cd",
-            $v,
-            ":v}.4s, v0.16b, v6.16b\n",
-            "sdot {cd",
-            $v,
-            ":v}.4s, v1.16b, v7.16b\n",
-            "sdot {cd",
-            $v,
-            ":v}.4s, v2.16b, v8.16b\n",
-            "sdot {cd",
-            $v,
-            ":v}.4s, v3.16b, v9.16b\n",
-            "fmul v4.4s, v4.4s, v5.s[0]\n",
-            "addp {",
-            $after,
-            $v,
-            ":v}.4s, {ab",
-            $v,
-            ":v}.4s, {cd",
-            $v,
-            ":v}.4s\n",
-            "fsub {",
-            $before,
-            $v,
-            ":v}.4s, {",
-            $after,
-            $v,
-            ":v}.4s, {",
-            $before,
-            $v,
-            ":v}.4s\n",
-            "fmla {acc",
-            $v,
-            ":v}.4s, v4.4s, {",
-            $before,
-            $v,
-            ":v}.4s",
-        )
-    };
-}
+use crate::kernels::args::{ActGroup, MatmulRows};
+use crate::kernels::lanes::Register;
 
 pub(super) struct Q8_0;
 
@@ -188,81 +106,217 @@ impl Streamed for Q8_0 {
         }
         acc
     }
+}
 
-    /// Sixteen rows and an even number of groups: where compilers allocate registers, they move
-    /// what need not be moved.
-    #[inline(always)]
-    unsafe fn whole_run(
-        rows: &mut [*const u8],
-        x: &mut *const i8,
-        run: &[ActGroup],
-        acc: &mut [float32x4_t],
-    ) -> bool {
-        let [p0, p1, p2, p3, p4, p5, p6, p7, p8, p9, p10, p11, p12, p13, p14, p15] = rows else {
-            return false;
-        };
-        let [acc0, acc1, acc2, acc3] = acc else { return false };
-        if run.is_empty() || run.len() % 2 != 0 {
-            return false;
-        }
-        let ([lanes, _], none) = Self::new();
-        // SAFETY: the caller's promise, at any address. Only a set that has the dot product
-        // instructions comes here.
+/// A block of four rows, as in [`Q8_0::blocks`]: sums of all rows were in `$before` and go to
+/// `$after`. One pointer goes from row to row, and back to the first one's next block. `$k` numbers
+/// the group among those whose scales are loaded.
+macro_rules! block {
+    ($v:literal, $k:literal, $before:literal, $after:literal) => {
+        concat!(
+            "ld1r {{v4.4h}}, [{p",
+            $v,
+            "}], #2\n",
+            "ld4r {{v0.2d, v1.2d, v2.2d, v3.2d}}, [{p",
+            $v,
+            "}], {to_next}\n",
+            "ld1 {{v4.h}}[1], [{p",
+            $v,
+            "}], #2\n",
+            "ld4 {{v0.d, v1.d, v2.d, v3.d}}[1], [{p",
+            $v,
+            "}], {to_next}\n",
+            "ld1 {{v4.h}}[2], [{p",
+            $v,
+            "}], #2\n",
+            "sdot {ab",
+            $v,
+            ":v}.4s, v0.16b, v6.16b\n",
+            "sdot {ab",
+            $v,
+            ":v}.4s, v1.16b, v7.16b\n",
+            "sdot {ab",
+            $v,
+            ":v}.4s, v2.16b, v8.16b\n",
+            "sdot {ab",
+            $v,
+            ":v}.4s, v3.16b, v9.16b\n",
+            "ld4r {{v0.2d, v1.2d, v2.2d, v3.2d}}, [{p",
+            $v,
+            "}], {to_next}\n",
+            "ld1 {{v4.h}}[3], [{p",
+            $v,
+            "}], #2\n",
+            "ld4 {{v0.d, v1.d, v2.d, v3.d}}[1], [{p",
+            $v,
+            "}], {to_first}\n",
+            "fcvtl v4.4s, v4.4h\n",
+            "sdot {cd",
+            $v,
+            ":v}.4s, v0.16b, v6.16b\n",
+            "sdot {cd",
+            $v,
+            ":v}.4s, v1.16b, v7.16b\n",
+            "sdot {cd",
+            $v,
+            ":v}.4s, v2.16b, v8.16b\n",
+            "sdot {cd",
+            $v,
+            ":v}.4s, v3.16b, v9.16b\n",
+            "fmul v4.4s, v4.4s, v5.s[",
+            $k,
+            "]\n",
+            "addp {",
+            $after,
+            $v,
+            ":v}.4s, {ab",
+            $v,
+            ":v}.4s, {cd",
+            $v,
+            ":v}.4s\n",
+            "fsub {",
+            $before,
+            $v,
+            ":v}.4s, {",
+            $after,
+            $v,
+            ":v}.4s, {",
+            $before,
+            $v,
+            ":v}.4s\n",
+            "fmla {acc",
+            $v,
+            ":v}.4s, v4.4s, {",
+            $before,
+            $v,
+            ":v}.4s",
+        )
+    };
+}
+
+/// A group's activations, and its blocks of sixteen rows.
+macro_rules! group {
+    ($k:literal, $before:literal, $after:literal) => {
+        concat!(
+            "ld4r {{v6.2d, v7.2d, v8.2d, v9.2d}}, [{x}], #32\n",
+            block!("0", $k, $before, $after),
+            "\n",
+            block!("1", $k, $before, $after),
+            "\n",
+            block!("2", $k, $before, $after),
+            "\n",
+            block!("3", $k, $before, $after),
+        )
+    };
+}
+
+/// Begins sums of four rows anew.
+macro_rules! begin {
+    ($v:literal) => {
+        concat!(
+            "mov {ab",
+            $v,
+            ":v}.16b, {lanes:v}.16b\n",
+            "mov {cd",
+            $v,
+            ":v}.16b, {lanes:v}.16b\n",
+            "mov {one",
+            $v,
+            ":v}.16b, {none:v}.16b",
+        )
+    };
+}
+
+/// Multiplies rows by sixteen, if groups are even in number; returns the first row that is left.
+///
+/// All is one piece: where compilers allocate registers, they move what need not be moved.
+///
+/// # Safety
+/// As [`super::decode::one_token`].
+#[inline(always)]
+pub(super) unsafe fn sixteen_rows(m: &MatmulRows<'_>) -> usize {
+    let (qs, groups) = m.q8_row(0);
+    let stride = m.row_bytes();
+    if m.n_places() == 0 || groups.is_empty() || groups.len() % 2 != 0 {
+        return 0;
+    }
+    let (out, _) = m.places();
+    let ([lanes, _], none) = Q8_0::new();
+    let first = m.rows().as_ptr();
+    let (mut p0, mut p1) = (first, first.wrapping_add(4 * stride));
+    let (mut p2, mut p3) = (p0.wrapping_add(8 * stride), p1.wrapping_add(8 * stride));
+    let mut row = 0;
+    while row + 16 <= m.n_rows() {
+        let mut acc = [float32x4_t::splat(0.0); 4];
+        let [acc0, acc1, acc2, acc3] = &mut acc;
+        // SAFETY: sixteen rows are read, of which each has a block for each group; 32 activations
+        // for each group. Only a set that has the dot product instructions comes here.
         unsafe {
             asm!(
                 ".arch_extension dotprod",
+                "cbz {left}, 4f",
+                // A run of eight groups, or four.
                 "2:",
-                "ld4r {{v6.2d, v7.2d, v8.2d, v9.2d}}, [{x}], #32",
+                begin!("0"),
+                begin!("1"),
+                begin!("2"),
+                begin!("3"),
+                "mov {n}, #2",
+                "cmp {left}, #2",
+                "csel {n}, {left}, {n}, lo",
+                "sub {left}, {left}, {n}",
+                "3:",
+                "ld3 {{v5.4s, v6.4s, v7.4s}}, [{group}], #48",
+                group!("0", "one", "two"),
+                group!("1", "two", "one"),
+                group!("2", "one", "two"),
+                group!("3", "two", "one"),
+                "subs {n}, {n}, #1",
+                "b.ne 3b",
+                "cbnz {left}, 2b",
+                // Two groups that are left.
+                "4:",
+                "cbz {two}, 5f",
+                begin!("0"),
+                begin!("1"),
+                begin!("2"),
+                begin!("3"),
                 "ldr s5, [{group}], #12",
-                q8_0_block!("0", "p0" "p1" "p2" "p3", "one", "two"),
-                q8_0_block!("1", "p4" "p5" "p6" "p7", "one", "two"),
-                q8_0_block!("2", "p8" "p9" "p10" "p11", "one", "two"),
-                q8_0_block!("3", "p12" "p13" "p14" "p15", "one", "two"),
-                "ld4r {{v6.2d, v7.2d, v8.2d, v9.2d}}, [{x}], #32",
-                "ldr s5, [{group}], #12",
-                q8_0_block!("0", "p0" "p1" "p2" "p3", "two", "one"),
-                q8_0_block!("1", "p4" "p5" "p6" "p7", "two", "one"),
-                q8_0_block!("2", "p8" "p9" "p10" "p11", "two", "one"),
-                q8_0_block!("3", "p12" "p13" "p14" "p15", "two", "one"),
-                "subs {pairs}, {pairs}, #1",
-                "b.ne 2b",
-                p0 = inout(reg) *p0,
-                p1 = inout(reg) *p1,
-                p2 = inout(reg) *p2,
-                p3 = inout(reg) *p3,
-                p4 = inout(reg) *p4,
-                p5 = inout(reg) *p5,
-                p6 = inout(reg) *p6,
-                p7 = inout(reg) *p7,
-                p8 = inout(reg) *p8,
-                p9 = inout(reg) *p9,
-                p10 = inout(reg) *p10,
-                p11 = inout(reg) *p11,
-                p12 = inout(reg) *p12,
-                p13 = inout(reg) *p13,
-                p14 = inout(reg) *p14,
-                p15 = inout(reg) *p15,
-                x = inout(reg) *x,
-                group = inout(reg) run.as_ptr() => _,
-                pairs = inout(reg) run.len() / 2 => _,
-                ab0 = inout(vreg) lanes => _,
-                cd0 = inout(vreg) lanes => _,
-                one0 = inout(vreg) none => _,
+                group!("0", "one", "two"),
+                "ldr s5, [{group}]",
+                group!("0", "two", "one"),
+                "5:",
+                p0 = inout(reg) p0,
+                p1 = inout(reg) p1,
+                p2 = inout(reg) p2,
+                p3 = inout(reg) p3,
+                to_next = in(reg) stride.wrapping_sub(2),
+                to_first = in(reg) 32usize.wrapping_sub(3 * stride),
+                x = inout(reg) qs.as_ptr() => _,
+                group = inout(reg) groups.as_ptr() => _,
+                left = inout(reg) groups.len() / 4 => _,
+                two = in(reg) groups.len() % 4,
+                n = out(reg) _,
+                lanes = in(vreg) lanes,
+                none = in(vreg) none,
+                ab0 = out(vreg) _,
+                cd0 = out(vreg) _,
+                one0 = out(vreg) _,
                 two0 = out(vreg) _,
                 acc0 = inout(vreg) *acc0,
-                ab1 = inout(vreg) lanes => _,
-                cd1 = inout(vreg) lanes => _,
-                one1 = inout(vreg) none => _,
+                ab1 = out(vreg) _,
+                cd1 = out(vreg) _,
+                one1 = out(vreg) _,
                 two1 = out(vreg) _,
                 acc1 = inout(vreg) *acc1,
-                ab2 = inout(vreg) lanes => _,
-                cd2 = inout(vreg) lanes => _,
-                one2 = inout(vreg) none => _,
+                ab2 = out(vreg) _,
+                cd2 = out(vreg) _,
+                one2 = out(vreg) _,
                 two2 = out(vreg) _,
                 acc2 = inout(vreg) *acc2,
-                ab3 = inout(vreg) lanes => _,
-                cd3 = inout(vreg) lanes => _,
-                one3 = inout(vreg) none => _,
+                ab3 = out(vreg) _,
+                cd3 = out(vreg) _,
+                one3 = out(vreg) _,
                 two3 = out(vreg) _,
                 acc3 = inout(vreg) *acc3,
                 out("v0") _,
@@ -278,6 +332,14 @@ impl Streamed for Q8_0 {
                 options(readonly, nostack),
             );
         }
-        true
+        for (v, &acc) in acc.iter().enumerate() {
+            // SAFETY: the token has a place for every row's result, which nobody else accesses.
+            unsafe { Register::store(Register::canonical(acc), out.add(row + 4 * v)) };
+        }
+        for p in [&mut p0, &mut p1, &mut p2, &mut p3] {
+            *p = p.wrapping_add(15 * stride);
+        }
+        row += 16;
     }
+    row
 }
