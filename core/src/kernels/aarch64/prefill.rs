@@ -192,9 +192,9 @@ unsafe fn tokens<K: Kind, const N: usize>(
                     }
                     if K::HAS_MIN {
                         let dsum = dsum::<K>(act, run);
-                        for h in 0..H {
+                        for (acc, &m) in acc[i].iter_mut().zip(&group.m[run]) {
                             // SAFETY: NEON is a feature of the target.
-                            acc[i][h] = unsafe { vfmaq_n_f32(acc[i][h], group.m[run][h], dsum) };
+                            *acc = unsafe { vfmaq_n_f32(*acc, m, dsum) };
                         }
                     }
                 }
