@@ -386,17 +386,25 @@ impl<'b, T: Stored + Default + Send> Plane<'b, T> {
 impl<T: Copy> Places<'_, T> {
     /// Stores elements of a position from `i` on, with which a word begins.
     fn put(&mut self, pos: usize, i: usize, values: &[T]) {
-        // From each run of neighbours to the next.
-        let (run, step) = match self.order {
-            Order::Rows => (values.len().max(1), values.len().max(1)),
-            Order::Lanes => (1, LANES),
-            Order::Words => (WORD, LANES * WORD),
-        };
         let first = self.order.index(self.width, pos, i);
         let places = self.values.get_mut(first..).unwrap_or_default();
-        for (places, values) in places.chunks_mut(step).zip(values.chunks(run)) {
-            for (place, &value) in places.iter_mut().zip(values) {
-                *place = value;
+        match self.order {
+            Order::Rows => {
+                if let Some(places) = places.get_mut(..values.len()) {
+                    places.copy_from_slice(values);
+                }
+            }
+            Order::Lanes => {
+                for (place, &value) in places.iter_mut().step_by(LANES).zip(values) {
+                    *place = value;
+                }
+            }
+            Order::Words => {
+                for (word, values) in places.chunks_mut(LANES * WORD).zip(values.chunks(WORD)) {
+                    for (place, &value) in word.iter_mut().zip(values) {
+                        *place = value;
+                    }
+                }
             }
         }
     }

@@ -104,13 +104,13 @@ fn add_part<I: Isa, C: Cached, const N: usize, const P: usize>(
     let ahead = rows.start + CHUNK;
     let ahead = [keys.address(slice.head_dim, ahead), values.address(slice.head_dim, ahead)];
     let ahead = if C::SCALED { &ahead[..1] } else { &ahead };
-    let rows = values.rows(slice.head_dim, rows)?;
+    let mut rows = values.rows(slice.head_dim, rows)?.chunks_exact(slice.head_dim);
     let mut weights = [[&states[0].e; P]; N];
-    for n in 0..N {
-        for p in 0..P {
-            weights[n][p] = match C::SCALED {
-                true => &states[n].scaled[p * LANES / GROUP],
-                false => &states[n].e,
+    for (weights, state) in weights.iter_mut().zip(states.iter()) {
+        for (p, weights) in weights.iter_mut().enumerate() {
+            *weights = match C::SCALED {
+                true => &state.scaled[p * LANES / GROUP],
+                false => &state.e,
             };
         }
     }
@@ -128,6 +128,7 @@ fn add_part<I: Isa, C: Cached, const N: usize, const P: usize>(
                 }
             }
         }
+        at += n_rows * slice.head_dim;
         if n_rows == 4 {
             let mut four = [[&[0.0; 4]; P]; N];
             for n in 0..N {
@@ -135,28 +136,12 @@ fn add_part<I: Isa, C: Cached, const N: usize, const P: usize>(
                     four[n][p] = weights[n][p].as_flattened().as_chunks().0.get(t / 4)?;
                 }
             }
-            add_row::<I::Lanes, C::Element, N, P, 0>(
-                row(rows, &mut at, slice, P)?,
-                &four,
-                &mut sums,
-            );
-            add_row::<I::Lanes, C::Element, N, P, 1>(
-                row(rows, &mut at, slice, P)?,
-                &four,
-                &mut sums,
-            );
-            add_row::<I::Lanes, C::Element, N, P, 2>(
-                row(rows, &mut at, slice, P)?,
-                &four,
-                &mut sums,
-            );
-            add_row::<I::Lanes, C::Element, N, P, 3>(
-                row(rows, &mut at, slice, P)?,
-                &four,
-                &mut sums,
-            );
+            add_row::<I::Lanes, _, N, P, 0>(part_of(rows.next()?, i, P)?, &four, &mut sums);
+            add_row::<I::Lanes, _, N, P, 1>(part_of(rows.next()?, i, P)?, &four, &mut sums);
+            add_row::<I::Lanes, _, N, P, 2>(part_of(rows.next()?, i, P)?, &four, &mut sums);
+            add_row::<I::Lanes, _, N, P, 3>(part_of(rows.next()?, i, P)?, &four, &mut sums);
         } else {
-            let row = row(rows, &mut at, slice, P)?;
+            let row = part_of(rows.next()?, i, P)?;
             let mut v = [I::Lanes::splat(0.0); P];
             for (v, row) in v.iter_mut().zip(row) {
                 *v = C::Element::load(row);
@@ -179,12 +164,10 @@ fn add_part<I: Isa, C: Cached, const N: usize, const P: usize>(
     Some(P * LANES)
 }
 
-/// `n` times sixteen elements from `at` on, which moves on to the next row's.
+/// `n` times sixteen elements of a row from `i` on.
 #[inline(always)]
-fn row<'r, E>(rows: &'r [E], at: &mut usize, slice: &Slice, n: usize) -> Option<&'r [[E; LANES]]> {
-    let start = *at;
-    *at += slice.head_dim;
-    Some(rows.get(start..start + n * LANES)?.as_chunks().0)
+fn part_of<E>(row: &[E], i: usize, n: usize) -> Option<&[[E; LANES]]> {
+    Some(row.get(i..i + n * LANES)?.as_chunks().0)
 }
 
 /// Adds a row's elements, each weighted by number `K` of four, to sums.
