@@ -11,7 +11,7 @@ mod formats;
 mod simd;
 pub(super) mod tile;
 
-pub(super) use formats::{Format, Group, Sink};
+pub(super) use formats::{Format, Group, Q8_0, Sink};
 pub(super) use simd::{At, Kind, RowSimd, compiled_under};
 pub(super) use tile::{Span, TileRows, tiles};
 
@@ -21,7 +21,7 @@ use super::args::{ActGroup, MatmulRows};
 use super::generic::matmul;
 use super::scalar;
 use crate::quant::GgmlType;
-use formats::{IQ4NL, IQ4XS, MXFP4, Q2K, Q3K, Q4_0, Q4_1, Q4K, Q5_0, Q5_1, Q5K, Q6K, Q8_0};
+use formats::{IQ4NL, IQ4XS, MXFP4, Q2K, Q3K, Q4_0, Q4_1, Q4K, Q5_0, Q5_1, Q5K, Q6K};
 
 /// Multiplies the rows of `m`. The few that fill no register are left to the scalar set.
 ///
@@ -75,7 +75,7 @@ const AHEAD: usize = 16 << 10;
 const NEAR: usize = 5 * LINE;
 /// Bytes of rows side by side that do not stay in a first-level cache beside as many that are asked
 /// for ahead.
-const NEAR_ROWS: usize = 24 << 10;
+pub(super) const NEAR_ROWS: usize = 24 << 10;
 
 /// One token's products with a block of rows.
 struct OneToken<S: RowSimd, F> {

@@ -57,13 +57,13 @@ impl Isa for Avx2 {
 
 /// Eight rows to a register; proof that the CPU has this set.
 #[derive(Clone, Copy)]
-struct Rows(());
+pub(super) struct Rows(());
 
 impl Rows {
     /// # Safety
     /// The CPU must have this set's features.
     #[inline(always)]
-    unsafe fn new() -> Self {
+    pub(super) unsafe fn new() -> Self {
         Rows(())
     }
 }

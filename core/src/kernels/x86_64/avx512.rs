@@ -6,14 +6,16 @@
 
 use core::arch::x86_64::*;
 
+use super::avx2;
 use super::dots::Vnni;
 use crate::kernels::Table;
 use crate::kernels::args::MatmulRows;
 use crate::kernels::isa::{Isa, kernel_table};
 use crate::kernels::lanes::Registers;
 use crate::kernels::rows::{
-    At, Format, Kind, RowSimd, Span, TileRows, compiled_under, matmul_rows, tiles,
+    At, Format, Kind, NEAR_ROWS, Q8_0, RowSimd, Span, TileRows, compiled_under, matmul_rows, tiles,
 };
+use crate::quant::GgmlType;
 
 pub(super) struct Avx512;
 
@@ -162,12 +164,6 @@ impl RowSimd for Rows {
     fn prefetch(self, ptr: *const u8) {
         // SAFETY: `self` proves the features.
         unsafe { _mm_prefetch::<_MM_HINT_NTA>(ptr.cast()) }
-    }
-
-    #[inline(always)]
-    fn prefetch_near(self, ptr: *const u8) {
-        // SAFETY: `self` proves the features.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(ptr.cast()) }
     }
 
     #[inline(always)]
@@ -324,6 +320,17 @@ impl RowSimd for Rows {
     #[inline(always)]
     fn flush(self, _: __m512i, partial: __m512i) -> __m512i {
         partial
+    }
+
+    /// Sixteen long rows of `Q8_0` and as many that are asked for ahead do not stay in a first-level
+    /// cache. Eight do, and what is read from memory needs no wider multiplications.
+    #[inline(always)]
+    unsafe fn fast_token(self, ty: GgmlType, m: &MatmulRows<'_>) -> Option<usize> {
+        if ty != GgmlType::Q8_0 || m.row_bytes() * Self::ROWS <= NEAR_ROWS {
+            return None;
+        }
+        // SAFETY: this set's features include the other's; outputs are passed on to the caller.
+        Some(unsafe { avx2::Rows::new().one_token::<Q8_0>(m) })
     }
 
     compiled_under!(#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2,fma,f16c")]);
