@@ -101,12 +101,7 @@ pub(super) trait Register: Copy {
     }
 
     /// As [`Lanes::greatest_magnitude`].
-    #[inline(always)]
-    fn greatest_magnitude<const N: usize>(a: Registers<Self, N>, b: Registers<Self, N>) -> f32 {
-        let zero = Registers::splat(0.0);
-        // The first operand gives way if it is a NaN.
-        a.max(zero).max((-a).max(b.max((-b).max(zero)))).greatest()
-    }
+    fn greatest_magnitude<const N: usize>(a: Registers<Self, N>, b: Registers<Self, N>) -> f32;
 
     /// As [`Lanes::round_to_i8`].
     #[inline(always)]
@@ -383,6 +378,16 @@ impl Register for f32 {
     #[inline(always)]
     fn greatest(a: f32) -> f32 {
         a
+    }
+    #[inline(always)]
+    fn greatest_magnitude<const N: usize>(a: Registers<f32, N>, b: Registers<f32, N>) -> f32 {
+        // Magnitudes are ordered as their bits are, below any NaN's.
+        let mut greatest = 0;
+        for x in a.0.iter().chain(&b.0) {
+            let bits = x.to_bits() & !(1 << 31);
+            greatest = greatest.max(if bits > f32::INFINITY.to_bits() { 0 } else { bits });
+        }
+        f32::from_bits(greatest)
     }
     #[inline(always)]
     fn total(a: f32) -> f32 {
