@@ -381,7 +381,8 @@ impl Register for f32 {
     }
     #[inline(always)]
     fn greatest_magnitude<const N: usize>(a: Registers<f32, N>, b: Registers<f32, N>) -> f32 {
-        // Magnitudes are ordered as their bits are, below any NaN's.
+        // Magnitudes are ordered as their bits are, below any NaN's. Comparisons of floats become
+        // instructions such as Arm's FMAXNM, which passes a signaling NaN on.
         let mut greatest = 0;
         for x in a.0.iter().chain(&b.0) {
             let bits = x.to_bits() & !(1 << 31);
