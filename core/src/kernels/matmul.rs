@@ -59,8 +59,9 @@ impl KernelSet {
             (1, _) => (total, 1),
             // As many tasks for each worker.
             (workers, 1) => {
-                let rounds = (total * row_bytes).div_ceil(workers * TASK_BYTES).max(1);
-                (total.div_ceil(workers * rounds), ONE_TOKEN_ROWS)
+                let bytes = total.saturating_mul(row_bytes);
+                let rounds = bytes.div_ceil(workers.saturating_mul(TASK_BYTES)).max(1);
+                (total.div_ceil(workers.saturating_mul(rounds)), ONE_TOKEN_ROWS)
             }
             (workers, _) => (total.div_ceil(workers * TASKS_PER_WORKER), MANY_TOKENS_ROWS),
         };
