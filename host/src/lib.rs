@@ -10,11 +10,13 @@ pub mod cli;
 pub mod cpu;
 pub mod error;
 pub mod generate;
+pub mod gguf_writer;
 pub mod interrupt;
 pub mod load;
 pub mod memory;
 #[allow(unsafe_code)] // Maps files and handles the signal that a vanished page raises.
 pub mod model_file;
+pub mod new_file;
 pub mod npy;
 #[allow(unsafe_code)] // Lends a job on the caller's stack to other threads.
 pub mod pool;

@@ -1,20 +1,14 @@
 //! Writing `.npy` files, row by row: a table of logits is larger than memory before long.
 
-use std::ffi::OsString;
-use std::fs::{self, File};
-use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use crate::error::Error;
+use crate::new_file::NewFile;
 
-/// A two-dimensional array of little-endian floats that is being written.
-///
-/// The rows go to a file beside the final one, which takes its name in [`NpyWriter::finish`]:
-/// a file under the final name is whole.
+/// A two-dimensional array of little-endian floats that is being written; see [`NewFile`].
 pub struct NpyWriter {
-    file: BufWriter<File>,
+    file: NewFile,
     path: PathBuf,
-    temporary: PathBuf,
     n_rows: usize,
     n_cols: usize,
     written: usize,
@@ -44,27 +38,11 @@ impl NpyWriter {
     /// # Errors
     /// [`Error::Write`].
     pub fn create(path: &Path, n_rows: usize, n_cols: usize) -> Result<Self, Error> {
-        let mut name = OsString::from(path);
-        name.push(".part");
-        let temporary = PathBuf::from(name);
-        let fail = |source| Error::write(crate::error::Shown(path).to_string(), source);
-        let file = File::create(&temporary).map_err(fail)?;
-        let mut writer = Self {
-            file: BufWriter::with_capacity(1 << 18, file),
-            path: path.into(),
-            temporary,
-            n_rows,
-            n_cols,
-            written: 0,
-        };
-        writer.write(&header(n_rows, n_cols))?;
-        Ok(writer)
-    }
-
-    fn write(&mut self, bytes: &[u8]) -> Result<(), Error> {
-        self.file
-            .write_all(bytes)
-            .map_err(|source| Error::write(crate::error::Shown(&self.path).to_string(), source))
+        let header = header(n_rows, n_cols);
+        let bytes = n_rows.saturating_mul(n_cols).saturating_mul(4).saturating_add(header.len());
+        let mut file = NewFile::create(path, Some(bytes as u64))?;
+        file.write(&header)?;
+        Ok(Self { file, path: path.into(), n_rows, n_cols, written: 0 })
     }
 
     /// Appends one or several whole rows.
@@ -82,9 +60,7 @@ impl NpyWriter {
                 bytes.copy_from_slice(&value.to_le_bytes());
             }
             let used = bytes.get(..chunk.len() * 4).unwrap_or_default();
-            self.file.write_all(used).map_err(|source| {
-                Error::write(crate::error::Shown(&self.path).to_string(), source)
-            })?;
+            self.file.write(used)?;
         }
         self.written += n_rows;
         Ok(())
@@ -109,27 +85,18 @@ impl NpyWriter {
     ///
     /// # Errors
     /// [`Error::Write`]; [`Error::Engine`] if rows are missing.
-    pub fn finish(mut self) -> Result<(), Error> {
+    pub fn finish(self) -> Result<(), Error> {
         if self.written != self.n_rows {
             return Err(self.misfit(0));
         }
-        self.file
-            .flush()
-            .and_then(|()| fs::rename(&self.temporary, &self.path))
-            .map_err(|source| Error::write(crate::error::Shown(&self.path).to_string(), source))
-    }
-}
-
-impl Drop for NpyWriter {
-    fn drop(&mut self) {
-        // After `finish` there is nothing under this name any more.
-        let _ = fs::remove_file(&self.temporary);
+        self.file.finish()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
 
     #[test]
     fn bytes_are_those_of_numpy() {
