@@ -28,6 +28,7 @@ mod x86_64;
 pub use args::{ActGroup, Acts, Attend, AttentionShape, CacheRef, MatmulRows, RopePairs};
 pub use matmul::Product;
 
+use crate::quant::{GgmlType, QuantError, quantize_row, quantize_row_weighted};
 use core::fmt;
 
 /// The functions of one set. All are unsafe to call unless the CPU has the set's features.
@@ -106,6 +107,24 @@ impl KernelSet {
     pub fn quantize(self, x: &[f32], qs: &mut [i8], groups: &mut [ActGroup]) {
         // SAFETY: a KernelSet exists only for a set whose features this CPU has.
         unsafe { (self.0.quantize)(x, qs, groups) }
+    }
+
+    /// Writes a row of weights in a format, with the bytes of [`crate::quant::quantize_row`], or of
+    /// [`crate::quant::quantize_row_weighted`] if there is `importance`.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn quantize_weights(
+        self,
+        ty: GgmlType,
+        x: &[f32],
+        importance: Option<&[f32]>,
+        out: &mut [u8],
+    ) -> Result<(), QuantError> {
+        match importance {
+            Some(importance) => quantize_row_weighted(ty, x, importance, out),
+            None => quantize_row(ty, x, out),
+        }
     }
 
     /// Multiplies some weight rows with every token's activations.

@@ -172,6 +172,28 @@ pub trait Block256: Block {
     }
 }
 
+/// What a super-block is made of, as [`Block256`] takes it apart.
+#[derive(Clone, Copy, Debug)]
+pub struct Parts256 {
+    /// The scale of the sub-scales, the bits of an `f16`.
+    pub d: u16,
+    /// The scale of the minimums likewise.
+    pub dmin: u16,
+    /// The sub-scale of each run of 16.
+    pub s: [i8; 16],
+    /// The minimum of each run of 16.
+    pub m: [u8; 16],
+    /// The integers in the order of the weights.
+    pub q: [i8; 256],
+}
+
+/// A super-block that can be put together here.
+pub trait Pack256: Block256 {
+    /// The block of these parts, all of which must be as the format can hold them; of sub-scales
+    /// that serve 32 weights the first of two counts.
+    fn pack(parts: &Parts256) -> Self;
+}
+
 /// A block of 32 weights that can be made here.
 pub trait Quantize: Block32 {
     /// The block that stands for `x`, byte for byte as GGML's reference quantizer makes it.

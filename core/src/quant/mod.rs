@@ -24,8 +24,9 @@ pub mod q5_1;
 pub mod q5_k;
 pub mod q6_k;
 pub mod q8_0;
+mod search;
 
-use block::{Block32, Block256, FloatBlock, Quantize, blocks, blocks_mut};
+use block::{Block32, Block256, FloatBlock, Pack256, Quantize, blocks, blocks_mut};
 use core::fmt;
 use float::{BlockBF16, BlockF16, BlockF32};
 use iq4_nl::BlockIQ4NL;
@@ -100,6 +101,8 @@ pub enum QuantError {
     Length(usize, usize),
     /// This format can be read but not written here.
     NoQuantizer(GgmlType),
+    /// There is not one weight of importance for each element: needed, given.
+    Importance(usize, usize),
 }
 
 impl GgmlType {
@@ -259,6 +262,12 @@ impl fmt::Display for QuantError {
                 write!(f, "the row takes {needed} bytes, but {given} were given")
             }
             Self::NoQuantizer(ty) => write!(f, "{ty} can be read, but not written"),
+            Self::Importance(needed, given) => {
+                write!(
+                    f,
+                    "the row has {needed} elements, but {given} weights of importance were given"
+                )
+            }
         }
     }
 }
@@ -295,16 +304,43 @@ pub fn dequantize_row(ty: GgmlType, bytes: &[u8], out: &mut [f32]) -> Result<(),
 }
 
 /// Writes a row of floats in a format, as exactly the bytes that it takes: `F32`, `F16`, `BF16`,
-/// `Q4_0`, `Q4_1`, `Q5_0`, `Q5_1` or `Q8_0`.
+/// `Q4_0`, `Q4_1`, `Q5_0`, `Q5_1`, `Q8_0`, `Q4_K`, `Q5_K` or `Q6_K`.
 ///
-/// Every input has a defined result, but no format of integers can hold a NaN or an infinity: its
-/// block comes out as zeros or as something that is no number.
+/// Every input has a defined result, but no format of integers can hold a NaN or an infinity. In
+/// blocks of 32 they make zeros or something that is no number; super-blocks take a NaN for 0 and
+/// an infinity for the largest float.
 ///
 /// # Errors
 /// [`QuantError::NoQuantizer`] for other formats; [`QuantError::PartialBlock`] or
 /// [`QuantError::Length`] if the lengths do not fit the format and each other. `out` is then
 /// untouched.
 pub fn quantize_row(ty: GgmlType, x: &[f32], out: &mut [u8]) -> Result<(), QuantError> {
+    quantize(ty, x, None, out)
+}
+
+/// As [`quantize_row`], but makes errors small where they matter: `importance` says for each
+/// element how much its squared error counts, such as the mean of the squared activations that
+/// its column is multiplied with.
+///
+/// What is negative or no number counts as 0. `F32`, `F16`, `BF16` and `Q8_0` come out as without.
+///
+/// # Errors
+/// As [`quantize_row`], and [`QuantError::Importance`] if there is not one for each element.
+pub fn quantize_row_weighted(
+    ty: GgmlType,
+    x: &[f32],
+    importance: &[f32],
+    out: &mut [u8],
+) -> Result<(), QuantError> {
+    quantize(ty, x, Some(importance), out)
+}
+
+fn quantize(
+    ty: GgmlType,
+    x: &[f32],
+    importance: Option<&[f32]>,
+    out: &mut [u8],
+) -> Result<(), QuantError> {
     let write = match ty {
         GgmlType::F32 => write1::<BlockF32>,
         GgmlType::F16 => write1::<BlockF16>,
@@ -314,17 +350,20 @@ pub fn quantize_row(ty: GgmlType, x: &[f32], out: &mut [u8]) -> Result<(), Quant
         GgmlType::Q5_0 => write32::<BlockQ5_0>,
         GgmlType::Q5_1 => write32::<BlockQ5_1>,
         GgmlType::Q8_0 => write32::<BlockQ8_0>,
-        GgmlType::Q2_K
-        | GgmlType::Q3_K
-        | GgmlType::Q4_K
-        | GgmlType::Q5_K
-        | GgmlType::Q6_K
-        | GgmlType::IQ4_NL
-        | GgmlType::IQ4_XS
-        | GgmlType::MXFP4 => return Err(QuantError::NoQuantizer(ty)),
+        GgmlType::Q4_K => write256::<BlockQ4K>,
+        GgmlType::Q5_K => write256::<BlockQ5K>,
+        GgmlType::Q6_K => write256::<BlockQ6K>,
+        GgmlType::Q2_K | GgmlType::Q3_K | GgmlType::IQ4_NL | GgmlType::IQ4_XS | GgmlType::MXFP4 => {
+            return Err(QuantError::NoQuantizer(ty));
+        }
     };
     check_lengths(ty, x.len(), out.len())?;
-    write(x, out);
+    match importance {
+        Some(importance) if importance.len() != x.len() => {
+            return Err(QuantError::Importance(x.len(), importance.len()));
+        }
+        _ => write(x, out),
+    }
     Ok(())
 }
 
@@ -369,6 +408,12 @@ fn write1<B: FloatBlock>(x: &[f32], out: &mut [u8]) {
 fn write32<B: Quantize>(x: &[f32], out: &mut [u8]) {
     for (block, x) in blocks_mut::<B>(out).unwrap_or_default().iter_mut().zip(x.as_chunks().0) {
         *block = B::quantize(x);
+    }
+}
+
+fn write256<B: Pack256>(x: &[f32], out: &mut [u8]) {
+    for (block, x) in blocks_mut::<B>(out).unwrap_or_default().iter_mut().zip(x.as_chunks().0) {
+        *block = B::pack(&search::quantize256::<B>(x));
     }
 }
 

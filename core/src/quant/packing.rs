@@ -80,6 +80,31 @@ pub(super) fn six_bit_scales(packed: &[u8; 12], s: &mut [i8; 16], m: &mut [u8; 1
     }
 }
 
+/// The inverse of [`nibbles_by_64`], for the lower four bits of the levels.
+#[inline(always)]
+pub(super) fn pack_nibbles_by_64(q: &[i8; 256]) -> [u8; 128] {
+    let mut out = [0; 128];
+    for (qs, q) in out.as_chunks_mut::<32>().0.iter_mut().zip(q.as_chunks::<64>().0) {
+        for i in 0..32 {
+            qs[i] = (q[i] & 15 | q[i + 32] << 4) as u8;
+        }
+    }
+    out
+}
+
+/// The inverse of [`six_bit_scales`].
+#[inline(always)]
+pub(super) fn pack_six_bit_scales(s: &[i8; 16], m: &[u8; 16]) -> [u8; 12] {
+    let mut out = [0; 12];
+    for k in 0..4 {
+        let (s, m) = ([s[2 * k] as u8, s[2 * k + 8] as u8], [m[2 * k], m[2 * k + 8]]);
+        out[k] = s[0] | s[1] >> 4 << 6;
+        out[k + 4] = m[0] | m[1] >> 4 << 6;
+        out[k + 8] = s[1] & 15 | m[1] << 4;
+    }
+    out
+}
+
 /// The values that the non-linear 4-bit formats choose from.
 pub(super) const NON_LINEAR: [i8; 16] =
     [-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113];

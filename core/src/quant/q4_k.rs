@@ -12,8 +12,10 @@
 //! size  144, 256 weights
 //! ```
 
-use super::block::Block256;
-use super::packing::{half, nibbles_by_64, six_bit_scales};
+use super::block::{Block256, Pack256, Parts256};
+use super::packing::{
+    half, nibbles_by_64, pack_nibbles_by_64, pack_six_bit_scales, six_bit_scales,
+};
 
 /// A super-block of `Q4_K`.
 #[derive(Clone, Copy, Debug)]
@@ -53,5 +55,17 @@ impl Block256 for BlockQ4K {
     #[inline(always)]
     fn unpack_scales(&self, s: &mut [i8; 16], m: &mut [u8; 16]) {
         six_bit_scales(&self.scales, s, m);
+    }
+}
+
+impl Pack256 for BlockQ4K {
+    #[inline(always)]
+    fn pack(parts: &Parts256) -> Self {
+        Self {
+            d: parts.d.to_le_bytes(),
+            dmin: parts.dmin.to_le_bytes(),
+            scales: pack_six_bit_scales(&parts.s, &parts.m),
+            qs: pack_nibbles_by_64(&parts.q),
+        }
     }
 }

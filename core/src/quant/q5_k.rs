@@ -9,8 +9,10 @@
 //! size  176, 256 weights
 //! ```
 
-use super::block::Block256;
-use super::packing::{half, nibbles_by_64, six_bit_scales};
+use super::block::{Block256, Pack256, Parts256};
+use super::packing::{
+    half, nibbles_by_64, pack_nibbles_by_64, pack_six_bit_scales, six_bit_scales,
+};
 
 /// A super-block of `Q5_K`.
 #[derive(Clone, Copy, Debug)]
@@ -57,5 +59,24 @@ impl Block256 for BlockQ5K {
     #[inline(always)]
     fn unpack_scales(&self, s: &mut [i8; 16], m: &mut [u8; 16]) {
         six_bit_scales(&self.scales, s, m);
+    }
+}
+
+impl Pack256 for BlockQ5K {
+    #[inline(always)]
+    fn pack(parts: &Parts256) -> Self {
+        let mut qh = [0; 32];
+        for (plane, q) in parts.q.as_chunks::<32>().0.iter().enumerate() {
+            for (qh, q) in qh.iter_mut().zip(q) {
+                *qh |= (q >> 4 & 1) as u8 * (1 << plane);
+            }
+        }
+        Self {
+            d: parts.d.to_le_bytes(),
+            dmin: parts.dmin.to_le_bytes(),
+            scales: pack_six_bit_scales(&parts.s, &parts.m),
+            qh,
+            qs: pack_nibbles_by_64(&parts.q),
+        }
     }
 }

@@ -9,7 +9,7 @@
 //! size   210, 256 weights
 //! ```
 
-use super::block::Block256;
+use super::block::{Block256, Pack256, Parts256};
 use super::packing::{crumbs, half};
 
 /// A super-block of `Q6_K`.
@@ -53,5 +53,24 @@ impl Block256 for BlockQ6K {
     fn unpack_scales(&self, s: &mut [i8; 16], m: &mut [u8; 16]) {
         *s = self.scales;
         *m = [0; 16];
+    }
+}
+
+impl Pack256 for BlockQ6K {
+    #[inline(always)]
+    fn pack(parts: &Parts256) -> Self {
+        let (mut ql, mut qh) = ([0; 128], [0; 64]);
+        let halves = ql.as_chunks_mut::<64>().0.iter_mut().zip(qh.as_chunks_mut::<32>().0);
+        for ((ql, qh), q) in halves.zip(parts.q.as_chunks::<128>().0) {
+            let level = |i: usize| q[i].wrapping_add(32) as u8;
+            for i in 0..64 {
+                ql[i] = level(i) & 15 | level(i + 64) << 4;
+            }
+            for i in 0..32 {
+                let [a, b, c, d] = [level(i), level(i + 32), level(i + 64), level(i + 96)];
+                qh[i] = a >> 4 | b >> 4 << 2 | c >> 4 << 4 | d >> 4 << 6;
+            }
+        }
+        Self { ql, qh, scales: parts.s, d: parts.d.to_le_bytes() }
     }
 }

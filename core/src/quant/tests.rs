@@ -1,3 +1,4 @@
+use super::block::Parts256;
 use super::*;
 use proptest::prelude::*;
 use std::format;
@@ -107,6 +108,19 @@ fn quantizers_refuse_what_they_cannot_write() {
 }
 
 #[test]
+fn every_element_needs_its_importance() {
+    for ty in GgmlType::ALL {
+        let (x, mut out) = (vec![1.0; ty.block_elems()], vec![7; ty.block_bytes()]);
+        let mut write = |importance: &[f32]| quantize_row_weighted(ty, &x, importance, &mut out);
+        let want = match write(&x) {
+            Ok(()) => Err(QuantError::Importance(x.len(), x.len() + 1)),
+            error => error,
+        };
+        assert_eq!(write(&vec![1.0; x.len() + 1]), want);
+    }
+}
+
+#[test]
 fn messages_carry_the_numbers() {
     for (error, want) in [
         (
@@ -114,7 +128,11 @@ fn messages_carry_the_numbers() {
             "a row of 33 elements is not made of whole blocks of 32",
         ),
         (QuantError::Length(18, 17), "the row takes 18 bytes, but 17 were given"),
-        (QuantError::NoQuantizer(GgmlType::Q4_K), "Q4_K can be read, but not written"),
+        (QuantError::NoQuantizer(GgmlType::Q2_K), "Q2_K can be read, but not written"),
+        (
+            QuantError::Importance(64, 63),
+            "the row has 64 elements, but 63 weights of importance were given",
+        ),
     ] {
         assert_eq!(format!("{error}"), want);
     }
@@ -208,6 +226,41 @@ proptest! {
         check256::<BlockQ5K>(whole::<BlockQ5K>(&bytes));
         check256::<BlockQ6K>(whole::<BlockQ6K>(&bytes));
         check256::<BlockIQ4XS>(whole::<BlockIQ4XS>(&bytes));
+    }
+
+    #[test]
+    fn super_blocks_are_put_together_as_they_were(bytes in proptest::collection::vec(any::<u8>(), 210)) {
+        fn check<B: Pack256>(bytes: &[u8]) {
+            let bytes = &bytes[..size_of::<B>()];
+            let block = &blocks::<B>(bytes).unwrap()[0];
+            let mut parts = Parts256 {
+                d: crate::half::f32_to_f16(block.scale()),
+                dmin: crate::half::f32_to_f16(block.min_scale()),
+                s: [0; 16],
+                m: [0; 16],
+                q: [0; 256],
+            };
+            block.unpack(&mut parts.q);
+            block.unpack_scales(&mut parts.s, &mut parts.m);
+            let mut back = vec![0; bytes.len()];
+            blocks_mut::<B>(&mut back).unwrap()[0] = B::pack(&parts);
+            // The payload of a NaN is not kept.
+            if block.scale().is_nan() || block.min_scale().is_nan() {
+                let again = blocks::<B>(&back).unwrap()[0];
+                (parts.q, parts.s, parts.m) = ([0; 256], [0; 16], [0; 16]);
+                let (mut q, mut s, mut m) = (parts.q, parts.s, parts.m);
+                block.unpack(&mut q);
+                again.unpack(&mut parts.q);
+                block.unpack_scales(&mut s, &mut m);
+                again.unpack_scales(&mut parts.s, &mut parts.m);
+                assert_eq!((q, s, m), (parts.q, parts.s, parts.m), "{}", B::TYPE);
+            } else {
+                assert_eq!(back, bytes, "{}", B::TYPE);
+            }
+        }
+        check::<BlockQ4K>(&bytes);
+        check::<BlockQ5K>(&bytes);
+        check::<BlockQ6K>(&bytes);
     }
 
     /// Quantizing what was dequantized changes nothing where the format represents its own values:
