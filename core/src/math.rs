@@ -186,6 +186,23 @@ impl Float for f32 {
     }
 }
 
+/// [`LANES`] floats side by side.
+pub trait Sixteen: Float {
+    /// The floats, the first in the first lane.
+    fn load(from: &[f32; LANES]) -> Self;
+
+    /// Writes the lanes in order.
+    fn store(self, to: &mut [f32; LANES]);
+
+    /// The lanes in order.
+    #[inline(always)]
+    fn to_array(self) -> [f32; LANES] {
+        let mut out = [0.0; LANES];
+        self.store(&mut out);
+        out
+    }
+}
+
 /// Adding and taking away 1.5·2^23 rounds what lies in ±2^22 to an integer, ties to even; the sum's
 /// low bits hold it. (For `exp`, and wherever floats become 8-bit integers.)
 pub const EXP_MAGIC: f32 = 12_582_912.0;

@@ -2,7 +2,7 @@
 
 use super::args::CacheRef;
 use super::lanes::{Lanes, Registers};
-use crate::math::LANES;
+use crate::math::{LANES, Sixteen};
 
 /// Four elements of each of sixteen keys, as a cache of integers has them.
 pub(super) type KeyWords = [[i8; CacheRef::WORD]; LANES];
@@ -61,6 +61,6 @@ impl Dots for OneByOne {
         for (float, sum) in floats.iter_mut().zip(sums) {
             *float = sum as f32;
         }
-        Lanes::load(&floats)
+        Sixteen::load(&floats)
     }
 }

@@ -6,20 +6,18 @@
 use core::ops::{Add, Div, Mul, Neg, Sub};
 
 use crate::half::{f16_to_f32, f32_to_f16};
-use crate::math::{EXP_MAGIC, Float, LANES};
+use crate::math::{EXP_MAGIC, Float, LANES, Sixteen};
 
 /// Each lane's number.
 const PLACES: [f32; LANES] =
     [0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0, 10.0, 11.0, 12.0, 13.0, 14.0, 15.0];
 
 /// Sixteen floats.
-pub(super) trait Lanes: Float {
+pub(super) trait Lanes: Sixteen {
     /// Whether several floats go through one instruction. Where none does, what is done to each
     /// float by itself is better done one after another, without sixteen of each step at hand.
     const WIDE: bool;
 
-    fn load(from: &[f32; LANES]) -> Self;
-    fn store(self, to: &mut [f32; LANES]);
     /// Half floats, converted exactly.
     fn load_f16(from: &[u16; LANES]) -> Self;
     fn load_i8(from: &[i8; LANES]) -> Self;
@@ -36,13 +34,6 @@ pub(super) trait Lanes: Float {
     fn greatest_magnitude(self, other: Self) -> f32;
     /// Writes `self` rounded to integers in −127..=127, NaN as 0; returns their sum.
     fn round_to_i8(self, out: &mut [i8; LANES]) -> i16;
-
-    #[inline(always)]
-    fn to_array(self) -> [f32; LANES] {
-        let mut out = [0.0; LANES];
-        self.store(&mut out);
-        out
-    }
 
     /// The lanes from `first` to before `end`, and `other` in all others.
     #[inline(always)]
@@ -244,10 +235,7 @@ impl<R: Register, const N: usize> Float for Registers<R, N> {
     }
 }
 
-impl<R: Register, const N: usize> Lanes for Registers<R, N> {
-    const WIDE: bool = R::WIDTH > 1;
-    const BY_FOUR: bool = R::BY_FOUR;
-
+impl<R: Register, const N: usize> Sixteen for Registers<R, N> {
     #[inline(always)]
     fn load(from: &[f32; LANES]) -> Self {
         const { assert!(R::WIDTH * N == LANES) };
@@ -266,6 +254,12 @@ impl<R: Register, const N: usize> Lanes for Registers<R, N> {
             unsafe { R::store(a, to.as_mut_ptr().add(i * R::WIDTH)) };
         }
     }
+}
+
+impl<R: Register, const N: usize> Lanes for Registers<R, N> {
+    const WIDE: bool = R::WIDTH > 1;
+    const BY_FOUR: bool = R::BY_FOUR;
+
     #[inline(always)]
     fn load_f16(from: &[u16; LANES]) -> Self {
         const { assert!(R::WIDTH * N == LANES) };

@@ -28,7 +28,7 @@ mod x86_64;
 pub use args::{ActGroup, Acts, Attend, AttentionShape, CacheRef, MatmulRows, RopePairs};
 pub use matmul::Product;
 
-use crate::quant::{GgmlType, QuantError, quantize_row, quantize_row_weighted};
+use crate::quant::{GgmlType, QuantError};
 use core::fmt;
 
 /// The functions of one set. All are unsafe to call unless the CPU has the set's features.
@@ -66,6 +66,26 @@ static TABLES: &[&Table] = &[
     &x86_64::AVX2,
     #[cfg(target_arch = "x86_64")]
     &x86_64::AVX512_VNNI,
+];
+
+type Quantize = unsafe fn(GgmlType, &[f32], Option<&[f32]>, &mut [u8]) -> Result<(), QuantError>;
+
+/// How each of `TABLES` quantizes weights. Beside them, not in them: a board's program has the
+/// tables of its sets, but does not make models.
+static QUANTIZERS: &[Quantize] = &[
+    scalar::quantize_weights,
+    #[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
+    aarch64::quantize_weights,
+    #[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
+    aarch64::quantize_weights,
+    #[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
+    aarch64::quantize_weights,
+    #[cfg(bantam_arm_dsp)]
+    scalar::quantize_weights,
+    #[cfg(target_arch = "x86_64")]
+    x86_64::quantize_weights_avx2,
+    #[cfg(target_arch = "x86_64")]
+    x86_64::quantize_weights_avx512,
 ];
 
 /// One instruction set's kernels, known to run on this CPU.
@@ -121,10 +141,10 @@ impl KernelSet {
         importance: Option<&[f32]>,
         out: &mut [u8],
     ) -> Result<(), QuantError> {
-        match importance {
-            Some(importance) => quantize_row_weighted(ty, x, importance, out),
-            None => quantize_row(ty, x, out),
-        }
+        let table = TABLES.iter().position(|table| core::ptr::eq(*table, self.0));
+        let quantize = table.and_then(|i| QUANTIZERS.get(i)).unwrap_or(&QUANTIZERS[0]);
+        // SAFETY: a KernelSet exists only for a set whose features this CPU has.
+        unsafe { quantize(ty, x, importance, out) }
     }
 
     /// Multiplies some weight rows with every token's activations.

@@ -189,9 +189,29 @@ pub struct Parts256 {
 
 /// A super-block that can be put together here.
 pub trait Pack256: Block256 {
+    /// The lowest and the highest integer.
+    const LEVELS: [f32; 2];
+
+    /// The lowest and the highest sub-scale. Minimums are from 0 to the same.
+    const SCALES: [f32; 2];
+
+    /// How much more the errors of larger weights count where importance is given: by
+    /// `√(this · mean square + w²)`, or not at all if 0.
+    const SIZE_COUNTS: f32;
+
     /// The block of these parts, all of which must be as the format can hold them; of sub-scales
     /// that serve 32 weights the first of two counts.
     fn pack(parts: &Parts256) -> Self;
+}
+
+/// A block of 32 weights that can be put together here.
+pub trait Pack32: Block32 {
+    /// The lowest and the highest integer.
+    const LEVELS: [f32; 2];
+
+    /// The block of these parts: the bits of the scale and of the minimum, which counts where the
+    /// format has one, and integers within the levels.
+    fn pack(d: u16, m: u16, q: &[i8; 32]) -> Self;
 }
 
 /// A block of 32 weights that can be made here.

@@ -24,9 +24,10 @@ pub mod q5_1;
 pub mod q5_k;
 pub mod q6_k;
 pub mod q8_0;
-mod search;
+pub mod search;
 
-use block::{Block32, Block256, FloatBlock, Pack256, Quantize, blocks, blocks_mut};
+use crate::math::Sixteen;
+use block::{Block32, Block256, FloatBlock, Pack32, Pack256, Quantize, blocks, blocks_mut};
 use core::fmt;
 use float::{BlockBF16, BlockF16, BlockF32};
 use iq4_nl::BlockIQ4NL;
@@ -341,28 +342,37 @@ fn quantize(
     importance: Option<&[f32]>,
     out: &mut [u8],
 ) -> Result<(), QuantError> {
-    let write = match ty {
-        GgmlType::F32 => write1::<BlockF32>,
-        GgmlType::F16 => write1::<BlockF16>,
-        GgmlType::BF16 => write1::<BlockBF16>,
-        GgmlType::Q4_0 => write32::<BlockQ4_0>,
-        GgmlType::Q4_1 => write32::<BlockQ4_1>,
-        GgmlType::Q5_0 => write32::<BlockQ5_0>,
-        GgmlType::Q5_1 => write32::<BlockQ5_1>,
-        GgmlType::Q8_0 => write32::<BlockQ8_0>,
-        GgmlType::Q4_K => write256::<BlockQ4K>,
-        GgmlType::Q5_K => write256::<BlockQ5K>,
-        GgmlType::Q6_K => write256::<BlockQ6K>,
+    quantize_by::<search::Plain>(ty, x, importance, out)
+}
+
+#[inline(always)]
+pub(crate) fn quantize_by<F: Sixteen>(
+    ty: GgmlType,
+    x: &[f32],
+    importance: Option<&[f32]>,
+    out: &mut [u8],
+) -> Result<(), QuantError> {
+    check_lengths(ty, x.len(), out.len())?;
+    if let Some(importance) = importance
+        && importance.len() != x.len()
+    {
+        return Err(QuantError::Importance(x.len(), importance.len()));
+    }
+    match ty {
+        GgmlType::F32 => write1::<BlockF32>(x, out),
+        GgmlType::F16 => write1::<BlockF16>(x, out),
+        GgmlType::BF16 => write1::<BlockBF16>(x, out),
+        GgmlType::Q4_0 => write_weighted32::<F, BlockQ4_0>(x, importance, out),
+        GgmlType::Q4_1 => write_weighted32::<F, BlockQ4_1>(x, importance, out),
+        GgmlType::Q5_0 => write_weighted32::<F, BlockQ5_0>(x, importance, out),
+        GgmlType::Q5_1 => write_weighted32::<F, BlockQ5_1>(x, importance, out),
+        GgmlType::Q8_0 => write32::<BlockQ8_0>(x, out),
+        GgmlType::Q4_K => write256::<F, BlockQ4K>(x, importance, out),
+        GgmlType::Q5_K => write256::<F, BlockQ5K>(x, importance, out),
+        GgmlType::Q6_K => write256::<F, BlockQ6K>(x, importance, out),
         GgmlType::Q2_K | GgmlType::Q3_K | GgmlType::IQ4_NL | GgmlType::IQ4_XS | GgmlType::MXFP4 => {
             return Err(QuantError::NoQuantizer(ty));
         }
-    };
-    check_lengths(ty, x.len(), out.len())?;
-    match importance {
-        Some(importance) if importance.len() != x.len() => {
-            return Err(QuantError::Importance(x.len(), importance.len()));
-        }
-        _ => write(x, out),
     }
     Ok(())
 }
@@ -411,9 +421,27 @@ fn write32<B: Quantize>(x: &[f32], out: &mut [u8]) {
     }
 }
 
-fn write256<B: Pack256>(x: &[f32], out: &mut [u8]) {
+#[inline(always)]
+fn write_weighted32<F: Sixteen, B: Pack32 + Quantize>(
+    x: &[f32],
+    importance: Option<&[f32]>,
+    out: &mut [u8],
+) {
+    match importance {
+        Some(importance) => {
+            let out = blocks_mut::<B>(out).unwrap_or_default();
+            search::weighted_blocks::<F, B>(x, importance, out);
+        }
+        None => write32::<B>(x, out),
+    }
+}
+
+#[inline(always)]
+fn write256<F: Sixteen, B: Pack256>(x: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
+    let mut importance = importance.map(|importance| importance.as_chunks().0.iter());
     for (block, x) in blocks_mut::<B>(out).unwrap_or_default().iter_mut().zip(x.as_chunks().0) {
-        *block = B::pack(&search::quantize256::<B>(x));
+        let importance = importance.as_mut().and_then(Iterator::next);
+        *block = B::pack(&search::super_block::<F, B>(x, importance));
     }
 }
 

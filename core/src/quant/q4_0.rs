@@ -6,7 +6,7 @@
 //! size  18, 32 weights
 //! ```
 
-use super::block::{Block32, Quantize};
+use super::block::{Block32, Pack32, Quantize};
 use super::packing::{half, inverse, largest, level, nibbles, pack, to_half};
 
 /// A block of `Q4_0`.
@@ -45,5 +45,15 @@ impl Quantize for BlockQ4_0 {
         let id = inverse(d);
         let (qs, _) = pack(&x.map(|x| level(x * id + 8.5, 15)));
         Self { d: to_half(d), qs }
+    }
+}
+
+impl Pack32 for BlockQ4_0 {
+    const LEVELS: [f32; 2] = [-8.0, 7.0];
+
+    #[inline(always)]
+    fn pack(d: u16, _: u16, q: &[i8; 32]) -> Self {
+        let (qs, _) = pack(&q.map(|q| q.wrapping_add(8) as u8));
+        Self { d: d.to_le_bytes(), qs }
     }
 }

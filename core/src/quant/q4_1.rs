@@ -7,7 +7,7 @@
 //! size  20, 32 weights
 //! ```
 
-use super::block::{Block32, Quantize};
+use super::block::{Block32, Pack32, Quantize};
 use super::packing::{half, inverse, level, nibbles, pack, range, to_half};
 
 /// A block of `Q4_1`.
@@ -53,5 +53,15 @@ impl Quantize for BlockQ4_1 {
         let id = inverse(d);
         let (qs, _) = pack(&x.map(|x| level((x - min) * id + 0.5, 15)));
         Self { d: to_half(d), m: to_half(min), qs }
+    }
+}
+
+impl Pack32 for BlockQ4_1 {
+    const LEVELS: [f32; 2] = [0.0, 15.0];
+
+    #[inline(always)]
+    fn pack(d: u16, m: u16, q: &[i8; 32]) -> Self {
+        let (qs, _) = pack(&q.map(|q| q as u8));
+        Self { d: d.to_le_bytes(), m: m.to_le_bytes(), qs }
     }
 }

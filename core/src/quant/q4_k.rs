@@ -59,6 +59,10 @@ impl Block256 for BlockQ4K {
 }
 
 impl Pack256 for BlockQ4K {
+    const LEVELS: [f32; 2] = [0.0, 15.0];
+    const SCALES: [f32; 2] = [0.0, 63.0];
+    const SIZE_COUNTS: f32 = 2.0;
+
     #[inline(always)]
     fn pack(parts: &Parts256) -> Self {
         Self {

@@ -7,7 +7,7 @@
 //! size  22, 32 weights
 //! ```
 
-use super::block::{Block32, Quantize};
+use super::block::{Block32, Pack32, Quantize};
 use super::packing::{fifth_bits, half, inverse, largest, level, nibbles, pack, to_half};
 
 /// A block of `Q5_0`.
@@ -49,5 +49,15 @@ impl Quantize for BlockQ5_0 {
         let id = inverse(d);
         let (qs, qh) = pack(&x.map(|x| level(x * id + 16.5, 31)));
         Self { d: to_half(d), qh, qs }
+    }
+}
+
+impl Pack32 for BlockQ5_0 {
+    const LEVELS: [f32; 2] = [-16.0, 15.0];
+
+    #[inline(always)]
+    fn pack(d: u16, _: u16, q: &[i8; 32]) -> Self {
+        let (qs, qh) = pack(&q.map(|q| q.wrapping_add(16) as u8));
+        Self { d: d.to_le_bytes(), qh, qs }
     }
 }

@@ -8,7 +8,7 @@
 //! size  24, 32 weights
 //! ```
 
-use super::block::{Block32, Quantize};
+use super::block::{Block32, Pack32, Quantize};
 use super::packing::{fifth_bits, half, inverse, level, nibbles, pack, range, to_half};
 
 /// A block of `Q5_1`.
@@ -57,5 +57,15 @@ impl Quantize for BlockQ5_1 {
         let id = inverse(d);
         let (qs, qh) = pack(&x.map(|x| level((x - min) * id + 0.5, 31)));
         Self { d: to_half(d), m: to_half(min), qh, qs }
+    }
+}
+
+impl Pack32 for BlockQ5_1 {
+    const LEVELS: [f32; 2] = [0.0, 31.0];
+
+    #[inline(always)]
+    fn pack(d: u16, m: u16, q: &[i8; 32]) -> Self {
+        let (qs, qh) = pack(&q.map(|q| q as u8));
+        Self { d: d.to_le_bytes(), m: m.to_le_bytes(), qh, qs }
     }
 }

@@ -63,6 +63,10 @@ impl Block256 for BlockQ5K {
 }
 
 impl Pack256 for BlockQ5K {
+    const LEVELS: [f32; 2] = [0.0, 31.0];
+    const SCALES: [f32; 2] = [0.0, 63.0];
+    const SIZE_COUNTS: f32 = 2.0;
+
     #[inline(always)]
     fn pack(parts: &Parts256) -> Self {
         let mut qh = [0; 32];

@@ -57,6 +57,10 @@ impl Block256 for BlockQ6K {
 }
 
 impl Pack256 for BlockQ6K {
+    const LEVELS: [f32; 2] = [-32.0, 31.0];
+    const SCALES: [f32; 2] = [-128.0, 127.0];
+    const SIZE_COUNTS: f32 = 0.0;
+
     #[inline(always)]
     fn pack(parts: &Parts256) -> Self {
         let (mut ql, mut qh) = ([0; 128], [0; 64]);

@@ -13,7 +13,7 @@ use core::ops::Range;
 use crate::kernels::args::{Attend, CacheRef};
 use crate::kernels::isa::{Isa, Outlined};
 use crate::kernels::lanes::Lanes;
-use crate::math::{Float, LANES, canonical, exp, fold_lanes, soft_cap};
+use crate::math::{Float, LANES, Sixteen, canonical, exp, fold_lanes, soft_cap};
 use cached::Q8;
 
 pub(in crate::kernels) use cached::Cached;

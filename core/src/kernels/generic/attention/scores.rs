@@ -7,7 +7,7 @@ use crate::kernels::dots::{Dots, KeyWords};
 use crate::kernels::generic::quantize::inverse_scale;
 use crate::kernels::isa::Isa;
 use crate::kernels::lanes::Lanes;
-use crate::math::{Float, LANES};
+use crate::math::{Float, LANES, Sixteen};
 use core::ops::Range;
 
 /// Calls `$one` for the blocks of a chunk, as many together as there are registers for.

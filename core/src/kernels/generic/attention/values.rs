@@ -4,7 +4,7 @@ use super::cached::{Cached, Element};
 use super::{BLOCKS, CHUNK, GROUP, QueryState, width};
 use crate::kernels::isa::Isa;
 use crate::kernels::lanes::Lanes;
-use crate::math::{Float, LANES, fma};
+use crate::math::{Float, LANES, Sixteen, fma};
 use core::ops::Range;
 
 /// Bytes that memory is asked for at a time.

@@ -1,0 +1,145 @@
+//! Blocks of 32 with scales of their own, sixteen at a time.
+
+use super::groups::{Best, Fit, Grid, Groups, Kind};
+use super::{
+    Elements, LONGEST, STRETCHES, finite, greatest, halves, magnitude, powers_of_two,
+    spread_importance,
+};
+use crate::math::{LANES, Sixteen, fold_lanes, sqrt};
+use crate::quant::block::Pack32;
+
+/// By how much of itself a scale is tried larger.
+const NEAR_SCALE: [f32; LANES] = [
+    0.0, -0.004, 0.004, -0.008, 0.008, -0.012, 0.012, -0.016, 0.016, -0.02, 0.02, -0.024, 0.024,
+    -0.03, 0.03, 0.036,
+];
+/// The same where there is a minimum, which is tried larger by some of the scale.
+const NEAR: [[f32; LANES]; 2] = [
+    [
+        0.0, 0.0, 0.0, -0.008, -0.008, -0.008, 0.008, 0.008, 0.008, -0.016, -0.016, -0.016, 0.016,
+        0.016, 0.016, 0.024,
+    ],
+    [0.0, -0.07, 0.07, 0.0, -0.07, 0.07, 0.0, -0.07, 0.07, 0.0, -0.07, 0.07, 0.0, -0.07, 0.07, 0.0],
+];
+const ROUNDS: usize = 4;
+
+/// Writes blocks that stand for `x`, whose elements count by their importance.
+#[inline(always)]
+pub(in crate::quant) fn weighted_blocks<F: Sixteen, B: Pack32>(
+    x: &[f32],
+    importance: &[f32],
+    out: &mut [B],
+) {
+    let (row_up, mean_square) = row_size::<F>(x);
+    let chunks = x.chunks(LANES * 32).zip(importance.chunks(LANES * 32));
+    for (out, (x, importance)) in out.chunks_mut(LANES).zip(chunks) {
+        let mut columns = [[0.0; LANES]; LONGEST];
+        side_by_side(x, &mut columns);
+        let mut largest = F::splat(0.0);
+        for x in &mut columns {
+            let finite = finite(F::load(x));
+            largest = largest.max(magnitude(finite));
+            finite.store(x);
+        }
+        let (up, down) = powers_of_two(largest);
+        for x in &mut columns {
+            (F::load(x) * down).store(x);
+        }
+        let mut w = [[0.0; LANES]; LONGEST];
+        side_by_side(importance, &mut w);
+        spread_importance::<F>(&mut w, false);
+        // Errors of large elements count more, by the row's mean square. Beside one that is far
+        // larger than a block, no element of the block is large.
+        let ratio = (F::splat(row_up) * down).min(F::splat(1048576.0));
+        let extra = (F::splat(mean_square) * ratio * ratio).to_array();
+        for (w, x) in w.iter_mut().zip(&columns) {
+            for ((w, x), extra) in w.iter_mut().zip(x).zip(extra) {
+                *w *= sqrt(extra + x * x);
+            }
+        }
+        let kind = if B::HAS_MIN { Kind::Anywhere } else { Kind::Scale };
+        let groups = Groups::<F>::new(kind, false, B::LEVELS, &columns, &w);
+        let grid = search(&groups, up, down);
+        write::<F, B>(&groups, &grid, up, down, out);
+    }
+}
+
+/// A power of two near the largest magnitude, and the mean square of what it divides.
+#[inline(always)]
+fn row_size<F: Sixteen>(x: &[f32]) -> (f32, f32) {
+    let mut largest = F::splat(0.0);
+    for x in x.as_chunks().0 {
+        largest = largest.max(magnitude(finite(F::load(x))));
+    }
+    let (up, down) = powers_of_two(F::splat(greatest(largest)));
+    let mut squares = F::splat(0.0);
+    for x in x.as_chunks().0 {
+        let x = finite(F::load(x)) * down;
+        squares = squares + x * x;
+    }
+    (greatest(up), fold_lanes(squares.to_array()) / x.len() as f32)
+}
+
+/// Takes blocks to lanes of their own; what is missing is left as it was.
+#[inline(always)]
+fn side_by_side(x: &[f32], columns: &mut [Elements; 32]) {
+    for (lane, x) in x.as_chunks::<32>().0.iter().enumerate() {
+        for (lanes, x) in columns.iter_mut().zip(x) {
+            lanes[lane] = *x;
+        }
+    }
+}
+
+/// Grids whose scales and minimums are half floats.
+#[inline(always)]
+fn search<F: Sixteen>(groups: &Groups<'_, F>, up: F, down: F) -> Grid<F> {
+    let (_, mut fit) = groups.stretched(&STRETCHES);
+    let mut best = Best::new();
+    for _ in 0..ROUNDS {
+        for step in 0..LANES {
+            let grid = near(groups, &fit, step, up, down);
+            best.offer(groups.cost(&grid), [grid.scale, grid.min]);
+        }
+        let [scale, min] = best.merged(false);
+        fit = groups.fit(&groups.sums(&Grid::new(scale, min)));
+    }
+    let [scale, min] = best.merged(false);
+    Grid::new(scale, min)
+}
+
+/// A grid like a fit's, as half floats can hold it.
+#[inline(always)]
+fn near<F: Sixteen>(groups: &Groups<'_, F>, fit: &Fit<F>, step: usize, up: F, down: F) -> Grid<F> {
+    let half = |x: F| halves(x, up, down).1;
+    if groups.kind == Kind::Scale {
+        let factor = F::splat(1.0) + groups.candidate(&NEAR_SCALE, step);
+        return Grid::new(half(fit.scale * factor), F::splat(0.0));
+    }
+    let factor = F::splat(1.0) + groups.candidate(&NEAR[0], step);
+    let scale = half(fit.scale * factor);
+    // The levels' mean is taken to be in the middle of them.
+    let middle = F::splat(0.5 * groups.high);
+    let off = middle * (scale - fit.scale) + groups.candidate(&NEAR[1], step) * fit.scale;
+    Grid::new(scale, half(fit.min + off))
+}
+
+#[inline(always)]
+fn write<F: Sixteen, B: Pack32>(
+    groups: &Groups<'_, F>,
+    grid: &Grid<F>,
+    up: F,
+    down: F,
+    out: &mut [B],
+) {
+    let mut levels = [[0; 32]; LANES];
+    for (i, x) in groups.x.iter().enumerate() {
+        let nearest = groups.nearest(F::load(x), grid).to_array();
+        for (levels, level) in levels.iter_mut().zip(nearest) {
+            levels[i] = level as i8;
+        }
+    }
+    let (d, m) = (halves(grid.scale, up, down).0, halves(-grid.min, up, down).0);
+    for ((out, levels), (d, m)) in out.iter_mut().zip(&levels).zip(d.into_iter().zip(m)) {
+        *out = B::pack(d, m, levels);
+    }
+}

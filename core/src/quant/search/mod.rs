@@ -1,0 +1,127 @@
+//! Scales and levels that stand for given weights with little error (numerics, section 12).
+//!
+//! Groups of weights lie side by side, one in each lane, and candidates are tried one after
+//! another over their elements. So no sum depends on how wide an instruction set's registers are,
+//! and there is nothing to rearrange. No `fma`: without an instruction for it, it would take longer
+//! than all the rest.
+
+mod blocks;
+mod groups;
+mod plain;
+mod super_block;
+
+use crate::half::{f16_to_f32, f32_to_f16};
+use crate::math::{EXP_MAGIC, LANES, Sixteen};
+pub(super) use blocks::weighted_blocks;
+pub(super) use plain::Plain;
+pub(super) use super_block::super_block;
+
+/// Elements of the longest group.
+const LONGEST: usize = 32;
+
+/// What is added to the integers' room when a group's range is divided by it.
+const STRETCHES: [f32; LANES] =
+    [0.0, -0.9, -0.75, -0.6, -0.45, -0.3, -0.15, 0.15, 0.3, 0.45, 0.6, 0.75, 0.9, 1.05, 1.2, 1.35];
+
+/// An element of each of sixteen groups.
+type Elements = [f32; LANES];
+
+/// `x`, which may be any float, as finite ones: 0 for a NaN, the largest for an infinity.
+#[inline(always)]
+fn finite<F: Sixteen>(x: F) -> F {
+    let zero = F::splat(0.0);
+    // One of the halves is 0, or both for a NaN.
+    x.max(zero).min(F::splat(f32::MAX)) + x.min(zero).max(F::splat(f32::MIN))
+}
+
+#[inline(always)]
+fn magnitude<F: Sixteen>(x: F) -> F {
+    x.max(-x)
+}
+
+/// `x` if there is a magnitude above 0 in `divisor`, otherwise 0.
+#[inline(always)]
+fn unless_zero<F: Sixteen>(divisor: F, x: F) -> F {
+    F::where_greater(magnitude(divisor), F::splat(0.0), x, F::splat(0.0))
+}
+
+/// The nearest integer within `low..=high`, ties to even.
+#[inline(always)]
+fn nearest<F: Sixteen>(x: F, low: F, high: F) -> F {
+    x.max(low).min(high) + F::splat(EXP_MAGIC) - F::splat(EXP_MAGIC)
+}
+
+/// The greatest lane.
+#[inline(always)]
+fn greatest<F: Sixteen>(x: F) -> f32 {
+    let mut greatest = f32::MIN;
+    for x in x.to_array() {
+        greatest = if x > greatest { x } else { greatest };
+    }
+    greatest
+}
+
+/// Powers of two that bring the largest magnitudes near 1, and their inverses. What is smaller than
+/// any weight that a half float's scale could stand for may stay as small.
+#[inline(always)]
+fn powers_of_two<F: Sixteen>(largest: F) -> (F, F) {
+    let (mut up, mut down) = (largest.to_array(), [0.0; LANES]);
+    for (up, down) in up.iter_mut().zip(&mut down) {
+        let exponent = (up.to_bits() >> 23).clamp(127 - 60, 127 + 126);
+        *up = f32::from_bits(exponent << 23);
+        *down = f32::from_bits((254 - exponent) << 23);
+    }
+    (F::load(&up), F::load(&down))
+}
+
+/// Sixteen half floats for scales among weights that were brought down by `down`, and the scales
+/// that they are there. What is too large becomes the largest half float.
+#[inline(always)]
+fn halves<F: Sixteen>(x: F, up: F, down: F) -> ([u16; LANES], F) {
+    const LARGEST: u16 = 0x7BFF;
+    let x = (x * up).to_array();
+    let (mut bits, mut floats) = ([0; LANES], [0.0; LANES]);
+    for ((bits, float), x) in bits.iter_mut().zip(&mut floats).zip(x) {
+        let half = f32_to_f16(x);
+        *bits = (half & 0x7FFF).min(LARGEST) | half & 0x8000;
+        *float = f16_to_f32(*bits);
+    }
+    (bits, F::load(&floats) * down)
+}
+
+/// How much of the mean importance every element is given beside its own: what was measured on some
+/// texts is not all that a model is for.
+const SHARED_IMPORTANCE: f32 = 0.085;
+const SHARED_IMPORTANCE_B: f32 = 0.03;
+/// Importance where there is none at all.
+const LEAST_IMPORTANCE: f32 = 1.0 / 16777216.0;
+
+/// Makes `w`, which may be any floats, how much each squared error counts: for an element that
+/// counts most, about 1. Lanes are apart, unless `together`.
+#[inline(always)]
+fn spread_importance<F: Sixteen>(w: &mut [Elements], together: bool) {
+    let zero = F::splat(0.0);
+    let mut largest = zero;
+    for w in &mut *w {
+        let finite = F::load(w).max(zero).min(F::splat(f32::MAX));
+        largest = largest.max(finite);
+        finite.store(w);
+    }
+    if together {
+        largest = F::splat(greatest(largest));
+    }
+    let (_, down) = powers_of_two(largest);
+    let mut sum = zero;
+    for w in &mut *w {
+        let scaled = F::load(w) * down;
+        sum = sum + scaled;
+        scaled.store(w);
+    }
+    if together {
+        sum = F::splat(crate::math::fold_lanes(sum.to_array()) / LANES as f32);
+    }
+    let shared = sum * F::splat(if together { SHARED_IMPORTANCE } else { SHARED_IMPORTANCE_B } / w.len() as f32);
+    for w in w {
+        (F::load(w) + shared).max(F::splat(LEAST_IMPORTANCE)).store(w);
+    }
+}
