@@ -194,10 +194,22 @@ impl GgufWriter {
     /// # Errors
     /// [`Error::Write`], also if data are missing.
     pub fn finish(self) -> Result<(), Error> {
+        self.finish_checked(|_| Ok(()))
+    }
+
+    /// As [`GgufWriter::finish`], if `check` finds nothing wrong with the whole file, which it gets
+    /// under another name.
+    ///
+    /// # Errors
+    /// As [`GgufWriter::finish`], and whatever `check` returns; there is then no new file.
+    pub fn finish_checked(
+        self,
+        check: impl FnOnce(&Path) -> Result<(), Error>,
+    ) -> Result<(), Error> {
         if self.left > 0 || self.waiting.iter().any(|&bytes| bytes > 0) {
             return Err(self.misfit("less"));
         }
-        self.file.finish()
+        self.file.finish_checked(check)
     }
 
     fn misfit(&self, which: &str) -> Error {

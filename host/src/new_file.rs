@@ -69,10 +69,23 @@ impl NewFile {
     /// # Errors
     /// [`Error::Write`]; there is then no new file.
     pub fn finish(self) -> Result<(), Error> {
+        self.finish_checked(|_| Ok(()))
+    }
+
+    /// As [`NewFile::finish`], if `check` finds nothing wrong with the whole file, which it gets
+    /// under another name.
+    ///
+    /// # Errors
+    /// [`Error::Write`], and whatever `check` returns; there is then no new file.
+    pub fn finish_checked(
+        self,
+        check: impl FnOnce(&Path) -> Result<(), Error>,
+    ) -> Result<(), Error> {
         let Self { file, path } = self;
         let fail = |source| write_error(&path, source);
         let file = file.into_inner().map_err(|error| fail(error.into_error()))?;
         file.as_file().sync_all().map_err(fail)?;
+        check(file.path())?;
         file.persist(&path).map_err(|error| fail(error.error))?;
         Ok(())
     }
@@ -132,6 +145,14 @@ mod tests {
         let mut file = NewFile::create(&path, Some(300)).expect("writable");
         file.write(b"new").expect("writable");
         file.finish().expect("writable");
+        assert_eq!(fs::read(&path).expect("there"), b"new");
+        let mut file = NewFile::create(&path, None).expect("writable");
+        file.write(b"wrong").expect("writable");
+        let refused = file.finish_checked(|whole| {
+            assert_eq!(fs::read(whole).expect("there"), b"wrong");
+            Err(Error::Interrupted)
+        });
+        assert!(matches!(refused, Err(Error::Interrupted)));
         assert_eq!(fs::read(&path).expect("there"), b"new");
         assert_eq!(fs::read_dir(folder.path()).expect("there").count(), 1);
     }
