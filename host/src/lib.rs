@@ -7,6 +7,7 @@
 
 pub mod chat;
 pub mod cli;
+pub mod convert;
 pub mod cpu;
 pub mod error;
 pub mod generate;

@@ -4,6 +4,7 @@ mod answer;
 mod bench;
 mod chat;
 mod completions;
+mod convert;
 mod inspect;
 mod logits;
 mod progress;
@@ -77,6 +78,7 @@ enum Command {
     Tokenize(tokenize::TokenizeArgs),
     Logits(logits::LogitsArgs),
     Bench(bench::BenchArgs),
+    Convert(convert::ConvertArgs),
     Completions(completions::CompletionsArgs),
 }
 
@@ -90,6 +92,7 @@ pub fn main() -> ExitCode {
         Command::Tokenize(args) => tokenize::tokenize(&args),
         Command::Logits(args) => logits::logits(&args),
         Command::Bench(args) => bench::bench(&args),
+        Command::Convert(args) => convert::convert(&args),
         Command::Completions(args) => completions::completions(&args),
     };
     let flushed = io::stdout().flush().map_err(Error::stdout);

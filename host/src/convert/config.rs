@@ -1,0 +1,508 @@
+//! config.json: what the model is, checked to be something that is computed as it says.
+//!
+//! Defaults are those of `transformers`, which leaves out what equals them.
+
+use std::path::Path;
+
+use bantam_core::gguf::{Value, keys};
+use serde_json::Value as Json;
+
+use super::json::{Document, shown};
+use super::{OutputType, required};
+use crate::error::{Error, OneLine};
+use crate::gguf_writer::Metadata;
+
+/// The file.
+const CONFIG: &str = "config.json";
+
+/// Widths and counts beyond this are no model's; products of two fit 64 bits by far.
+const MAX_COUNT: usize = 1 << 24;
+
+/// Every `n`-th layer of Gemma 3 sees everything, unless something else is said.
+const GEMMA_PATTERN: usize = 6;
+
+/// Gemma 3 with as many layers scales its attention by another rule.
+const N_LAYER_27B: usize = 62;
+
+/// A kind of model as `transformers` has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Family {
+    Llama,
+    Mistral,
+    Qwen2,
+    Qwen3,
+    Gemma3,
+}
+
+/// What `architectures` may say.
+const ARCHITECTURES: [(&str, Family); 6] = [
+    ("LlamaForCausalLM", Family::Llama),
+    ("MistralForCausalLM", Family::Mistral),
+    ("Qwen2ForCausalLM", Family::Qwen2),
+    ("Qwen3ForCausalLM", Family::Qwen3),
+    ("Gemma3ForCausalLM", Family::Gemma3),
+    ("Gemma3ForConditionalGeneration", Family::Gemma3),
+];
+
+impl Family {
+    /// `general.architecture`.
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Llama | Self::Mistral => "llama",
+            Self::Qwen2 => "qwen2",
+            Self::Qwen3 => "qwen3",
+            Self::Gemma3 => "gemma3",
+        }
+    }
+
+    /// Whether GGUF files keep the rows of Q and K in pairs.
+    pub(super) const fn permutes(self) -> bool {
+        matches!(self, Self::Llama | Self::Mistral)
+    }
+}
+
+/// Frequencies of the rotation.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Scaling {
+    None,
+    Linear(f64),
+    Llama3 { factor: f64, low: f64, high: f64, original: f64 },
+}
+
+/// A model's configuration.
+#[derive(Debug)]
+pub(super) struct Config {
+    pub(super) family: Family,
+    document: Document,
+    pub(super) n_layer: usize,
+    pub(super) n_embd: usize,
+    pub(super) n_ff: usize,
+    pub(super) n_head: usize,
+    pub(super) n_head_kv: usize,
+    pub(super) head_dim: usize,
+    pub(super) n_vocab: usize,
+    /// Whether the output head is the embeddings.
+    pub(super) tied: bool,
+    pub(super) rope_theta: f64,
+    pub(super) scaling: Scaling,
+    n_ctx: usize,
+    rms_eps: f64,
+    /// Base of the layers with a window, where it is another.
+    rope_theta_local: Option<f64>,
+    /// Positions that such layers see, and which layer sees everything all the same.
+    window: Option<(usize, usize)>,
+    final_soft_cap: Option<f64>,
+}
+
+impl Config {
+    /// Reads a folder's config.json.
+    ///
+    /// # Errors
+    /// [`Error::File`] if there is none, [`Error::Model`] if it is broken or asks for something
+    /// that is not supported.
+    pub(super) fn read(folder: &Path) -> Result<Self, Error> {
+        let path = required(folder, CONFIG, "name the folder of a Hugging Face model")?;
+        let mut document = Document::read(&path)?;
+        let family = family(&document)?;
+        // A model that also sees has its text part's configuration inside.
+        if family == Family::Gemma3
+            && let Some(Json::Object(text)) = document.get("text_config").cloned()
+            && let Json::Object(root) = document.root_mut()
+        {
+            root.extend(text);
+        }
+        let d = &document;
+        refuse_what_changes_results(d, family)?;
+
+        let count = |key: &str, default: Option<usize>| match d.count(key, MAX_COUNT)?.or(default) {
+            Some(count) => Ok(count),
+            None => Err(d.refuse(format!("{key} is missing"))),
+        };
+        let gemma = family == Family::Gemma3;
+        let n_embd = count("hidden_size", None)?;
+        let n_layer = count("num_hidden_layers", None)?;
+        let n_head = count("num_attention_heads", gemma.then_some(8))?;
+        let default_kv = match family {
+            Family::Llama => Some(n_head),
+            Family::Mistral => Some(8),
+            Family::Gemma3 => Some(4),
+            Family::Qwen2 | Family::Qwen3 => None,
+        };
+        let default_head_dim = match family {
+            Family::Gemma3 => Some(256),
+            Family::Qwen3 => Some(128),
+            _ => n_embd.is_multiple_of(n_head).then_some(n_embd / n_head),
+        };
+        let default_ctx = match family {
+            Family::Llama => 2048,
+            Family::Mistral | Family::Gemma3 => 131_072,
+            Family::Qwen2 | Family::Qwen3 => 32_768,
+        };
+        let n_head_kv = count("num_key_value_heads", default_kv)?;
+        let head_dim = count("head_dim", default_head_dim)?;
+        if !head_dim.is_multiple_of(2) {
+            return Err(d.refuse(format!("head_dim is {head_dim}, which has no halves to rotate")));
+        }
+        let rope = Rope::read(d, family)?;
+        let mut config = Self {
+            family,
+            n_layer,
+            n_embd,
+            n_ff: count("intermediate_size", None)?,
+            n_head,
+            n_head_kv,
+            head_dim,
+            n_vocab: count("vocab_size", gemma.then_some(262_208))?,
+            tied: d.boolean("tie_word_embeddings")?.unwrap_or(gemma),
+            rope_theta: rope.theta,
+            scaling: rope.scaling,
+            n_ctx: count("max_position_embeddings", Some(default_ctx))?,
+            rms_eps: positive(d, d.root(), "rms_norm_eps")?.unwrap_or(1e-6),
+            rope_theta_local: rope.theta_local,
+            window: None,
+            final_soft_cap: positive(d, d.root(), "final_logit_softcapping")?,
+            document,
+        };
+        config.window = config.read_window()?;
+        config.check_attention_scale()?;
+        Ok(config)
+    }
+
+    /// The type of the weights, as the file calls it.
+    pub(super) fn dtype(&self) -> Option<&str> {
+        let dtype = self.document.get("torch_dtype").or_else(|| self.document.get("dtype"));
+        dtype.and_then(|dtype| dtype.as_str())
+    }
+
+    /// A number that names a token, if it is there and is one.
+    pub(super) fn token_id(&self, key: &str) -> Option<u32> {
+        self.document.get(key)?.as_u64()?.try_into().ok()
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        self.document.path()
+    }
+
+    /// Writes the keys of the architecture.
+    pub(super) fn describe(&self, ty: OutputType, metadata: &mut Metadata) {
+        let arch = self.family.name();
+        let mut set = |key: &str, value| metadata.set(&format!("{arch}.{key}"), value);
+        let count = |n: usize| Value::U32(n as u32);
+        let float = |x: f64| Value::F32(x as f32);
+        set(keys::BLOCK_COUNT, count(self.n_layer));
+        set(keys::CONTEXT_LENGTH, count(self.n_ctx));
+        set(keys::EMBEDDING_LENGTH, count(self.n_embd));
+        set(keys::FEED_FORWARD_LENGTH, count(self.n_ff));
+        set(keys::ATTENTION_HEAD_COUNT, count(self.n_head));
+        set(keys::ATTENTION_HEAD_COUNT_KV, count(self.n_head_kv));
+        // Llama 3's scaling is a tensor.
+        if let Scaling::Linear(factor) = self.scaling {
+            set(keys::ROPE_SCALING_TYPE, Value::Str("linear"));
+            set(keys::ROPE_SCALING_FACTOR, float(factor));
+        }
+        set(keys::ROPE_FREQ_BASE, float(self.rope_theta));
+        if let Some(theta) = self.rope_theta_local {
+            set(keys::ROPE_FREQ_BASE_SWA, float(theta));
+        }
+        set(keys::ATTENTION_LAYER_NORM_RMS_EPSILON, float(self.rms_eps));
+        // Qwen 2 has no width of its own for heads, unless its file says so.
+        if self.family != Family::Qwen2 || self.document.get("head_dim").is_some() {
+            set(keys::ATTENTION_KEY_LENGTH, count(self.head_dim));
+            set(keys::ATTENTION_VALUE_LENGTH, count(self.head_dim));
+        }
+        metadata.set(keys::GENERAL_FILE_TYPE, Value::U32(ty.file_type()));
+        let mut set = |key: &str, value| metadata.set(&format!("{arch}.{key}"), value);
+        if self.family.permutes() {
+            set(keys::VOCAB_SIZE, count(self.n_vocab));
+            set(keys::ROPE_DIMENSION_COUNT, count(self.head_dim));
+        }
+        if let Some(cap) = self.final_soft_cap {
+            set(keys::FINAL_LOGIT_SOFTCAPPING, float(cap));
+        }
+        if let Some((size, pattern)) = self.window {
+            set(keys::ATTENTION_SLIDING_WINDOW, count(size));
+            if self.family == Family::Gemma3 && pattern != GEMMA_PATTERN {
+                set(keys::ATTENTION_SLIDING_WINDOW_PATTERN, count(pattern));
+            }
+        }
+    }
+
+    /// What each frequency of Llama 3's rotation is divided by: long waves by the factor, short
+    /// ones by 1, those between by something between.
+    ///
+    /// In single floats, step by step as the converter has it, so that the tensor is the same.
+    pub(super) fn rope_factors(&self) -> Option<Vec<f32>> {
+        let Scaling::Llama3 { factor, low, high, original } = self.scaling else { return None };
+        let factors = (0..self.head_dim).step_by(2).map(|i| {
+            let exponent = i as f32 / self.head_dim as f32;
+            let freq = 1.0 / (self.rope_theta as f32).powf(exponent);
+            let wave = std::f64::consts::TAU as f32 / freq;
+            if wave < (original / high) as f32 {
+                1.0
+            } else if wave > (original / low) as f32 {
+                factor as f32
+            } else {
+                let smooth = (original as f32 / wave - low as f32) / (high - low) as f32;
+                1.0 / ((1.0 - smooth) / factor as f32 + smooth)
+            }
+        });
+        Some(factors.collect())
+    }
+
+    /// The window of layers that do not see everything.
+    fn read_window(&self) -> Result<Option<(usize, usize)>, Error> {
+        let d = &self.document;
+        let size = d.count("sliding_window", usize::MAX)?;
+        match self.family {
+            Family::Llama | Family::Qwen2 | Family::Qwen3 => Ok(None),
+            Family::Mistral => {
+                // Absent is not null: absent is the default.
+                let absent = d.root().get("sliding_window").is_none();
+                let size = if absent { Some(4096) } else { size };
+                Ok(size.filter(|&size| size < self.n_ctx).map(|size| (size, 0)))
+            }
+            Family::Gemma3 => {
+                let size = size.unwrap_or(4096).min(u32::MAX as usize);
+                Ok(self.read_pattern()?.map(|pattern| (size, pattern)))
+            }
+        }
+    }
+
+    /// Which layers see everything: every `n`-th, or all, which is `None`.
+    fn read_pattern(&self) -> Result<Option<usize>, Error> {
+        let d = &self.document;
+        let Some(types) = d.get("layer_types") else {
+            let pattern = match d.count("sliding_window_pattern", MAX_COUNT)? {
+                None => d.count("_sliding_window_pattern", MAX_COUNT)?,
+                pattern => pattern,
+            };
+            return Ok(Some(pattern.unwrap_or(GEMMA_PATTERN)).filter(|&pattern| pattern != 1));
+        };
+        let types: Vec<_> = types.as_array().into_iter().flatten().map(Json::as_str).collect();
+        let fits = |pattern: usize| {
+            types.len() == self.n_layer
+                && types.iter().enumerate().all(|(layer, ty)| match (layer + 1) % pattern {
+                    0 => *ty == Some("full_attention"),
+                    _ => *ty == Some("sliding_attention"),
+                })
+        };
+        let mut patterns = std::iter::once(GEMMA_PATTERN).chain(1..=self.n_layer + 1);
+        match patterns.find(|&pattern| fits(pattern)) {
+            Some(pattern) => Ok(Some(pattern).filter(|&pattern| pattern != 1)),
+            None => Err(d.refuse(
+                "layer_types is not one type for each layer with full_attention in every n-th, \
+                 which is not supported",
+            )),
+        }
+    }
+
+    /// Gemma says what it divides attention scores by; readers of GGUF files know a rule.
+    fn check_attention_scale(&self) -> Result<(), Error> {
+        if self.family != Family::Gemma3 {
+            return Ok(());
+        }
+        let d = &self.document;
+        let scalar = positive(d, d.root(), "query_pre_attn_scalar")?.unwrap_or(256.0);
+        let known =
+            if self.n_layer == N_LAYER_27B { self.n_embd / self.n_head } else { self.head_dim };
+        if scalar != known as f64 {
+            return Err(d.refuse(format!(
+                "query_pre_attn_scalar is {scalar}, which is not supported for this size, only \
+                 {known}"
+            )));
+        }
+        Ok(())
+    }
+}
+
+/// The first architecture that the file names.
+fn family(document: &Document) -> Result<Family, Error> {
+    let names = document.get("architectures").and_then(|names| names.get(0));
+    let name = names.and_then(|name| name.as_str());
+    let name = name.ok_or_else(|| document.refuse("architectures names no architecture"))?;
+    match ARCHITECTURES.iter().find(|(known, _)| *known == name) {
+        Some((_, family)) => Ok(*family),
+        None => {
+            let known: Vec<_> = ARCHITECTURES.iter().map(|(known, _)| *known).collect();
+            Err(document.refuse(format!(
+                "{} is not supported (supported: {})",
+                OneLine(name),
+                known.join(", ")
+            )))
+        }
+    }
+}
+
+/// A positive number, if it is there.
+fn positive(document: &Document, object: &Json, key: &str) -> Result<Option<f64>, Error> {
+    let Some(value) = object.get(key).filter(|value| !value.is_null()) else { return Ok(None) };
+    // Judged as the single float that is written.
+    match value.as_f64().filter(|&x| x as f32 > 0.0 && (x as f32).is_finite()) {
+        Some(value) => Ok(Some(value)),
+        None => Err(document.wrong(key, "a positive number")),
+    }
+}
+
+/// Refuses what would be computed otherwise than the file says.
+fn refuse_what_changes_results(d: &Document, family: Family) -> Result<(), Error> {
+    let unsupported = |key: &str, value: &Json| {
+        d.refuse(format!("{key} is {}, which is not supported", shown(value)))
+    };
+    // Each must be absent, null or one of these.
+    let off = [Json::Bool(false), Json::from(0), Json::from(0.0)];
+    let silu = [Json::from("silu"), Json::from("swish")];
+    let gelu = [Json::from("gelu_pytorch_tanh")];
+    let none: [Json; 0] = [];
+    let mut rules: Vec<(&str, &[Json])> = vec![
+        ("quantization_config", &none),
+        ("num_local_experts", &off),
+        ("num_experts", &off),
+        ("use_bidirectional_attention", &off),
+        ("attn_logit_softcapping", &off),
+    ];
+    match family {
+        Family::Gemma3 => rules.extend([("hidden_activation", &gelu[..])]),
+        _ => rules.extend([("hidden_act", &silu[..]), ("final_logit_softcapping", &off)]),
+    }
+    // Of the others, attention has biases always or never, whatever is said.
+    if matches!(family, Family::Llama | Family::Qwen3 | Family::Gemma3) {
+        rules.push(("attention_bias", &off));
+    }
+    if family == Family::Llama {
+        rules.push(("mlp_bias", &off));
+    }
+    for (key, allowed) in rules {
+        if let Some(value) = d.get(key).filter(|value| !allowed.contains(value)) {
+            return Err(unsupported(key, value));
+        }
+    }
+    let only = [("is_causal", Json::Bool(true)), ("partial_rotary_factor", Json::from(1.0))];
+    for (key, allowed) in only {
+        if let Some(value) =
+            d.get(key).filter(|value| **value != allowed && value.as_f64() != Some(1.0))
+        {
+            return Err(unsupported(key, value));
+        }
+    }
+    if family != Family::Gemma3 {
+        refuse_windows(d, family)?;
+    }
+    Ok(())
+}
+
+/// Qwen's windows, and layers of several kinds, have no place in GGUF files of these families.
+fn refuse_windows(d: &Document, family: Family) -> Result<(), Error> {
+    let qwen = matches!(family, Family::Qwen2 | Family::Qwen3);
+    if qwen && d.boolean("use_sliding_window")? == Some(true) && d.get("sliding_window").is_some() {
+        let first = d.get("max_window_layers").and_then(|value| value.as_u64());
+        let n_layer = d.get("num_hidden_layers").and_then(|value| value.as_u64());
+        if first < n_layer || first.is_none() {
+            return Err(d.refuse("use_sliding_window is true, which is not supported"));
+        }
+    }
+    let types = d.get("layer_types").and_then(|types| types.as_array());
+    let other = types.into_iter().flatten().find(|ty| ty.as_str() != Some("full_attention"));
+    match other {
+        Some(ty) => {
+            Err(d.refuse(format!("layer_types has {}, which is not supported here", shown(ty))))
+        }
+        None => Ok(()),
+    }
+}
+
+/// How positions rotate queries and keys.
+struct Rope {
+    theta: f64,
+    theta_local: Option<f64>,
+    scaling: Scaling,
+}
+
+impl Rope {
+    /// Reads what newer files have in `rope_parameters`, older ones in `rope_scaling` and beside.
+    fn read(d: &Document, family: Family) -> Result<Self, Error> {
+        let none = Json::Object(serde_json::Map::new());
+        let key =
+            if d.get("rope_parameters").is_some() { "rope_parameters" } else { "rope_scaling" };
+        let parameters = d.get(key).unwrap_or(&none);
+        if !parameters.is_object() {
+            return Err(d.wrong(key, "an object"));
+        }
+        // One for each kind of layer, or one for all.
+        let full = parameters.get("full_attention").unwrap_or(parameters);
+        let sliding = parameters.get("sliding_attention").unwrap_or(&none);
+        let default = match family {
+            Family::Gemma3 => 1_000_000.0,
+            _ => 10_000.0,
+        };
+        let theta = match positive(d, full, "rope_theta")? {
+            None => positive(d, d.root(), "rope_theta")?,
+            theta => theta,
+        };
+        let theta_local = match family {
+            Family::Gemma3 => Some(
+                match positive(d, sliding, "rope_theta")? {
+                    None => positive(d, d.root(), "rope_local_base_freq")?,
+                    theta => theta,
+                }
+                .unwrap_or(10_000.0),
+            ),
+            _ => None,
+        };
+        if scaling(d, key, sliding)? != Scaling::None {
+            return Err(
+                d.refuse(format!("{key} scales layers with a window, which is not supported"))
+            );
+        }
+        let scaling = scaling(d, key, full)?;
+        if matches!(scaling, Scaling::Llama3 { .. }) && !family.permutes() {
+            return Err(d.refuse(format!("{key} asks for llama3, which is not supported here")));
+        }
+        Ok(Self { theta: theta.unwrap_or(default), theta_local, scaling })
+    }
+}
+
+/// The kind of scaling that an object asks for.
+fn scaling(d: &Document, key: &str, object: &Json) -> Result<Scaling, Error> {
+    let partial = object.get("partial_rotary_factor");
+    if let Some(value) = partial.filter(|value| !value.is_null() && value.as_f64() != Some(1.0)) {
+        return Err(d.refuse(format!(
+            "{key}: partial_rotary_factor is {}, which is not supported",
+            shown(value)
+        )));
+    }
+    let number = |name: &str| match positive(d, object, name)? {
+        Some(number) => Ok(number),
+        None => Err(d.refuse(format!("{key} lacks {name}"))),
+    };
+    let kind = object.get("rope_type").or_else(|| object.get("type"));
+    match kind.filter(|kind| !kind.is_null()) {
+        None => Ok(Scaling::None),
+        Some(kind) => match kind.as_str() {
+            Some("default") => Ok(Scaling::None),
+            Some("linear") => Ok(Scaling::Linear(number("factor")?)),
+            Some("llama3") => {
+                let original = match positive(d, object, "original_max_position_embeddings")? {
+                    None => positive(d, d.root(), "original_max_position_embeddings")?,
+                    original => original,
+                };
+                let lacks = "original_max_position_embeddings";
+                let (low, high) = (number("low_freq_factor")?, number("high_freq_factor")?);
+                if low >= high {
+                    return Err(d.refuse(format!(
+                        "{key}: low_freq_factor is not less than high_freq_factor"
+                    )));
+                }
+                Ok(Scaling::Llama3 {
+                    factor: number("factor")?,
+                    low,
+                    high,
+                    original: original.ok_or_else(|| d.refuse(format!("{key} lacks {lacks}")))?,
+                })
+            }
+            _ => Err(d.refuse(format!(
+                "{key} asks for {}, which is not supported (supported: default, linear, llama3)",
+                shown(kind)
+            ))),
+        },
+    }
+}

@@ -1,0 +1,201 @@
+//! Conversion against llama.cpp's converter and `transformers`, on tiny folders of every family.
+//!
+//! Folders and goldens: `fixtures/convert/make.py`.
+
+#[path = "../../core/tests/golden/mod.rs"]
+mod golden;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::PathBuf;
+
+use bantam::convert::{OutputType, Report, convert};
+use bantam_core::cache::CacheType;
+use bantam_core::gguf::{Gguf, TensorInfo, Value};
+use bantam_core::half::{f16_to_f32, f32_to_f16};
+use golden::{Npy, fixtures, table, tokens};
+use sha2::{Digest, Sha256};
+
+/// Largest difference of any logit, for logits of up to 18; as in core's tests of the families.
+const BOUND: f32 = 1e-4;
+
+const TYPES: [(&str, OutputType); 4] = [
+    ("f32", OutputType::F32),
+    ("f16", OutputType::F16),
+    ("bf16", OutputType::Bf16),
+    ("q8_0", OutputType::Q8_0),
+];
+
+/// What describes a model to people, which is the folder's name here and more there.
+const FOR_PEOPLE: [&str; 4] =
+    ["general.name", "general.basename", "general.finetune", "general.size_label"];
+
+/// A fixture's folder.
+fn folder(name: &str) -> PathBuf {
+    fixtures().join("convert").join(name)
+}
+
+/// Converts a fixture and returns the file's bytes.
+fn converted(name: &str, ty: Option<OutputType>) -> (Vec<u8>, Report) {
+    let out = tempfile::tempdir().unwrap();
+    let path = out.path().join("out.gguf");
+    let report = convert(&folder(name), &path, ty, &mut |_, _| Ok(())).unwrap();
+    let bytes = fs::read(path).unwrap();
+    assert_eq!(report.bytes, bytes.len() as u64);
+    (bytes, report)
+}
+
+/// A value for comparison: a float by its bits.
+fn spelled(value: &Value<'_>) -> String {
+    match value {
+        Value::F32(x) => format!("F32 {:08x}", x.to_bits()),
+        Value::Array(array) => {
+            let all: Vec<_> = array.iter().map(|value| spelled(&value)).collect();
+            all.join(", ")
+        }
+        other => format!("{other:?}"),
+    }
+}
+
+/// Keys and values in order, without those for people.
+fn metadata(gguf: &[u8]) -> Vec<(String, String)> {
+    let gguf = Gguf::parse(gguf).unwrap();
+    let all = gguf.metadata().filter(|(key, _)| !FOR_PEOPLE.contains(key));
+    all.map(|(key, value)| (key.to_owned(), spelled(&value))).collect()
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// A tensor's data as the converter has them: it adds 1 to Gemma's norms in the type that they
+/// have, and so rounds to half floats what it then stores as single ones.
+fn stored(name: &str, tensor: &TensorInfo<'_>) -> Vec<u8> {
+    let bytes = tensor.view.bytes();
+    if name != "gemma3" || !tensor.name.ends_with("norm.weight") {
+        return bytes.into();
+    }
+    let values = bytes.as_chunks::<4>().0.iter().map(|&bytes| f32::from_le_bytes(bytes));
+    values.flat_map(|value| f16_to_f32(f32_to_f16(value)).to_le_bytes()).collect()
+}
+
+/// Same keys in the same order with the same values, but for `ours`, which the converter does not
+/// write; same tensors in the same order, byte for byte, in every type.
+fn same_as_llama_cpp(name: &str, ours: &[(&str, &str)]) {
+    let theirs = metadata(&golden::fixture(&format!("convert/golden/{name}.gguf")));
+    let (bytes, _) = converted(name, Some(OutputType::F16));
+    let mut found = metadata(&bytes);
+    for (key, value) in ours {
+        let at = found.iter().position(|(k, v)| k == key && v == value);
+        found.remove(at.unwrap_or_else(|| panic!("{name}: {key} is not {value}: {found:?}")));
+    }
+    for (theirs, found) in theirs.iter().zip(&found) {
+        assert_eq!(found, theirs, "{name}");
+    }
+    assert_eq!(found.len(), theirs.len(), "{name}");
+
+    let mut listed = BTreeMap::<String, Vec<String>>::new();
+    for line in table(&format!("convert/golden/{name}.tensors.txt")) {
+        listed.entry(line[0].clone()).or_default().push(line[1..].join(" "));
+    }
+    for (kind, ty) in TYPES {
+        let (bytes, report) = converted(name, Some(ty));
+        let gguf = Gguf::parse(&bytes).unwrap();
+        let lines = gguf.tensors().map(|tensor| {
+            let dims: Vec<_> =
+                tensor.dims[..tensor.n_dims as usize].iter().map(ToString::to_string).collect();
+            let digest = hex(&Sha256::digest(stored(name, &tensor)));
+            format!("{} {} {} {digest}", tensor.name, tensor.ty, dims.join("x"))
+        });
+        let lines: Vec<_> = lines.collect();
+        assert_eq!(report.n_tensors, lines.len());
+        for (found, theirs) in lines.iter().zip(&listed[kind]) {
+            assert_eq!(found, theirs, "{name} {kind}");
+        }
+        assert_eq!(lines.len(), listed[kind].len(), "{name} {kind}");
+    }
+}
+
+/// With weights as they are, results are those of `transformers` on the folder.
+fn runs_as_in_transformers(name: &str) {
+    let (bytes, _) = converted(name, Some(OutputType::F32));
+    let tokens = tokens(&format!("convert/golden/{name}.tokens.npy"));
+    let expected = Npy::<f32>::read(&format!("convert/golden/{name}.logits.npy"));
+    let ours = golden::logits(&bytes, CacheType::F32, &tokens);
+    assert_eq!(expected.shape, [tokens.len(), ours[0].len()]);
+    let differences = expected.data.iter().zip(ours.iter().flatten()).map(|(t, x)| (x - t).abs());
+    let worst = differences.fold(0.0, |a, b| if b > a || b.is_nan() { b } else { a });
+    println!("{name}: largest difference {worst:.2e}");
+    assert!(worst <= BOUND, "{name} differs by {worst}, allowed {BOUND}");
+}
+
+#[test]
+fn llama_of_two_files() {
+    same_as_llama_cpp("llama", &[]);
+    runs_as_in_transformers("llama");
+}
+
+#[test]
+fn llama_3_rope_scaling() {
+    same_as_llama_cpp("llama3-rope", &[]);
+    runs_as_in_transformers("llama3-rope");
+}
+
+#[test]
+fn mistral_with_a_window() {
+    same_as_llama_cpp(
+        "mistral",
+        &[
+            ("llama.attention.sliding_window", "U32(16)"),
+            ("tokenizer.ggml.unknown_token_id", "U32(0)"),
+        ],
+    );
+    runs_as_in_transformers("mistral");
+}
+
+#[test]
+fn qwen2_with_biases() {
+    same_as_llama_cpp("qwen2", &[]);
+    runs_as_in_transformers("qwen2");
+}
+
+#[test]
+fn qwen3_with_rows_of_no_whole_blocks() {
+    same_as_llama_cpp("qwen3", &[]);
+    runs_as_in_transformers("qwen3");
+    let (_, report) = converted("qwen3", Some(OutputType::Q8_0));
+    let narrow = ["blk.0.attn_output.weight", "blk.0.ffn_down.weight"];
+    for name in narrow {
+        assert!(report.as_f16.iter().any(|found| found == name), "{:?}", report.as_f16);
+    }
+}
+
+#[test]
+fn gemma3_in_half_floats() {
+    same_as_llama_cpp("gemma3", &[("tokenizer.ggml.unknown_token_id", "U32(3)")]);
+    runs_as_in_transformers("gemma3");
+}
+
+#[test]
+fn the_text_part_of_gemma3_that_sees() {
+    // The converter finds these only where tokenizer.json lists them or config.json has them.
+    same_as_llama_cpp(
+        "gemma3-vision",
+        &[
+            ("tokenizer.ggml.bos_token_id", "U32(2)"),
+            ("tokenizer.ggml.eos_token_id", "U32(1)"),
+            ("tokenizer.ggml.unknown_token_id", "U32(3)"),
+            ("tokenizer.ggml.padding_token_id", "U32(0)"),
+        ],
+    );
+    runs_as_in_transformers("gemma3-vision");
+    assert_eq!(converted("gemma3-vision", None).1.unused, 2);
+}
+
+#[test]
+fn the_type_follows_from_that_of_the_weights() {
+    assert_eq!(converted("llama", None).1.ty, OutputType::Bf16);
+    assert_eq!(converted("gemma3", None).1.ty, OutputType::F16);
+    let (_, report) = converted("mistral", None);
+    assert_eq!((report.ty, report.ty_from.as_deref()), (OutputType::F16, Some("float32")));
+}
