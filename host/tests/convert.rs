@@ -7,9 +7,11 @@ mod golden;
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use bantam::convert::{OutputType, Report, convert};
+use bantam::load;
+use bantam::model_file::ModelFile;
 use bantam_core::cache::CacheType;
 use bantam_core::gguf::{Gguf, TensorInfo, Value};
 use bantam_core::half::{f16_to_f32, f32_to_f16};
@@ -29,6 +31,10 @@ const TYPES: [(&str, OutputType); 4] = [
 /// What describes a model to people, which is the folder's name here and more there.
 const FOR_PEOPLE: [&str; 4] =
     ["general.name", "general.basename", "general.finetune", "general.size_label"];
+
+/// Folders that have goldens.
+const NAMES: [&str; 7] =
+    ["llama", "llama3-rope", "mistral", "qwen2", "qwen3", "gemma3", "gemma3-vision"];
 
 /// A fixture's folder.
 fn folder(name: &str) -> PathBuf {
@@ -192,10 +198,56 @@ fn the_text_part_of_gemma3_that_sees() {
     assert_eq!(converted("gemma3-vision", None).1.unused, 2);
 }
 
+/// Token ids of the texts in a golden file are those that it says.
+fn tokenizes(name: &str, gguf: &Path) {
+    let golden = golden::fixture(&format!("convert/golden/{name}.ids.json"));
+    let golden: serde_json::Value = serde_json::from_slice(&golden).unwrap();
+    let file = ModelFile::open(gguf).unwrap();
+    load::with_tokenizer(&file, &file.gguf().unwrap(), |tokenizer| {
+        for line in golden.as_array().unwrap() {
+            let text = line["text"].as_str().unwrap();
+            let ids = line["ids"].as_array().unwrap().iter().map(|id| id.as_u64().unwrap() as u32);
+            let found = load::encode(&file, tokenizer, text, true, false).unwrap();
+            assert_eq!(found, ids.collect::<Vec<_>>(), "{name}: {text:?}");
+        }
+        Ok(())
+    })
+    .unwrap();
+}
+
+#[test]
+fn texts_become_the_same_tokens() {
+    let out = tempfile::tempdir().unwrap();
+    let path = out.path().join("out.gguf");
+    for name in NAMES {
+        convert(&folder(name), &path, None, &mut |_, _| Ok(())).unwrap();
+        tokenizes(name, &path);
+    }
+}
+
+/// Without tokenizer.model, merges take the place of scores.
+#[test]
+fn sentence_piece_from_tokenizer_json() {
+    let out = tempfile::tempdir().unwrap();
+    let path = out.path().join("out.gguf");
+    for name in ["mistral", "gemma3"] {
+        let copy = out.path().join(name);
+        fs::create_dir(&copy).unwrap();
+        for file in ["config.json", "model.safetensors", "tokenizer_config.json"] {
+            fs::copy(folder(name).join(file), copy.join(file)).unwrap();
+        }
+        let tokenizer = format!("convert/golden/{name}.tokenizer.json");
+        fs::write(copy.join("tokenizer.json"), golden::fixture(&tokenizer)).unwrap();
+        let report = convert(&copy, &path, None, &mut |_, _| Ok(())).unwrap();
+        assert_eq!(report.tokenizer, ("llama", "default"));
+        tokenizes(name, &path);
+    }
+}
+
 #[test]
 fn the_type_follows_from_that_of_the_weights() {
     assert_eq!(converted("llama", None).1.ty, OutputType::Bf16);
     assert_eq!(converted("gemma3", None).1.ty, OutputType::F16);
     let (_, report) = converted("mistral", None);
-    assert_eq!((report.ty, report.ty_from.as_deref()), (OutputType::F16, Some("float32")));
+    assert_eq!((report.ty, &*report.ty_reason), (OutputType::F16, "config.json says float32"));
 }

@@ -91,7 +91,6 @@ fn write_text(
     seconds: f64,
 ) -> io::Result<()> {
     let (model, pre) = report.tokenizer;
-    let ty = report.ty.name();
     writeln!(
         out,
         "{}: {} tensors, {:.1} MB, in {seconds:.1} s",
@@ -101,12 +100,7 @@ fn write_text(
     )?;
     writeln!(out, "Family     {}", report.family)?;
     writeln!(out, "Tokenizer  {model} ({pre}), {} tokens", report.n_vocab)?;
-    match &report.ty_from {
-        Some(dtype) => {
-            writeln!(out, "Type       {ty}, as the weights are {} by config.json", OneLine(dtype))?;
-        }
-        None => writeln!(out, "Type       {ty}")?,
-    }
+    writeln!(out, "Type       {} ({})", report.ty.name(), report.ty_reason)?;
     if let Some(first) = report.as_f16.first() {
         writeln!(
             out,
@@ -131,7 +125,7 @@ fn as_json(args: &ConvertArgs, report: &Report, seconds: f64) -> serde_json::Val
             "tokens": report.n_vocab,
         },
         "type": report.ty.name(),
-        "type_from": report.ty_from,
+        "type_reason": report.ty_reason,
         "tensors": report.n_tensors,
         "as_f16": report.as_f16,
         "left_out": report.unused,

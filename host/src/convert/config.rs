@@ -15,8 +15,12 @@ use crate::gguf_writer::Metadata;
 /// The file.
 const CONFIG: &str = "config.json";
 
-/// Widths and counts beyond this are no model's; products of two fit 64 bits by far.
-const MAX_COUNT: usize = 1 << 24;
+/// Numbers beyond these are no model's.
+const MAX_LAYERS: usize = 512;
+const MAX_HEADS: usize = 4096;
+const MAX_WIDTH: usize = 1 << 20;
+const MAX_VOCAB: usize = 1 << 22;
+const MAX_TOKENS: usize = u32::MAX as usize;
 
 /// Every `n`-th layer of Gemma 3 sees everything, unless something else is said.
 const GEMMA_PATTERN: usize = 6;
@@ -114,14 +118,14 @@ impl Config {
         let d = &document;
         refuse_what_changes_results(d, family)?;
 
-        let count = |key: &str, default: Option<usize>| match d.count(key, MAX_COUNT)?.or(default) {
+        let count = |key: &str, max, default: Option<usize>| match d.count(key, max)?.or(default) {
             Some(count) => Ok(count),
             None => Err(d.refuse(format!("{key} is missing"))),
         };
         let gemma = family == Family::Gemma3;
-        let n_embd = count("hidden_size", None)?;
-        let n_layer = count("num_hidden_layers", None)?;
-        let n_head = count("num_attention_heads", gemma.then_some(8))?;
+        let n_embd = count("hidden_size", MAX_WIDTH, None)?;
+        let n_layer = count("num_hidden_layers", MAX_LAYERS, None)?;
+        let n_head = count("num_attention_heads", MAX_HEADS, gemma.then_some(8))?;
         let default_kv = match family {
             Family::Llama => Some(n_head),
             Family::Mistral => Some(8),
@@ -138,8 +142,8 @@ impl Config {
             Family::Mistral | Family::Gemma3 => 131_072,
             Family::Qwen2 | Family::Qwen3 => 32_768,
         };
-        let n_head_kv = count("num_key_value_heads", default_kv)?;
-        let head_dim = count("head_dim", default_head_dim)?;
+        let n_head_kv = count("num_key_value_heads", MAX_HEADS, default_kv)?;
+        let head_dim = count("head_dim", MAX_HEADS, default_head_dim)?;
         if !head_dim.is_multiple_of(2) {
             return Err(d.refuse(format!("head_dim is {head_dim}, which has no halves to rotate")));
         }
@@ -148,15 +152,15 @@ impl Config {
             family,
             n_layer,
             n_embd,
-            n_ff: count("intermediate_size", None)?,
+            n_ff: count("intermediate_size", MAX_WIDTH, None)?,
             n_head,
             n_head_kv,
             head_dim,
-            n_vocab: count("vocab_size", gemma.then_some(262_208))?,
+            n_vocab: count("vocab_size", MAX_VOCAB, gemma.then_some(262_208))?,
             tied: d.boolean("tie_word_embeddings")?.unwrap_or(gemma),
             rope_theta: rope.theta,
             scaling: rope.scaling,
-            n_ctx: count("max_position_embeddings", Some(default_ctx))?,
+            n_ctx: count("max_position_embeddings", MAX_TOKENS, Some(default_ctx))?,
             rms_eps: positive(d, d.root(), "rms_norm_eps")?.unwrap_or(1e-6),
             rope_theta_local: rope.theta_local,
             window: None,
@@ -252,7 +256,7 @@ impl Config {
     /// The window of layers that do not see everything.
     fn read_window(&self) -> Result<Option<(usize, usize)>, Error> {
         let d = &self.document;
-        let size = d.count("sliding_window", usize::MAX)?;
+        let size = d.count("sliding_window", MAX_TOKENS)?;
         match self.family {
             Family::Llama | Family::Qwen2 | Family::Qwen3 => Ok(None),
             Family::Mistral => {
@@ -262,7 +266,7 @@ impl Config {
                 Ok(size.filter(|&size| size < self.n_ctx).map(|size| (size, 0)))
             }
             Family::Gemma3 => {
-                let size = size.unwrap_or(4096).min(u32::MAX as usize);
+                let size = size.unwrap_or(4096);
                 Ok(self.read_pattern()?.map(|pattern| (size, pattern)))
             }
         }
@@ -272,8 +276,8 @@ impl Config {
     fn read_pattern(&self) -> Result<Option<usize>, Error> {
         let d = &self.document;
         let Some(types) = d.get("layer_types") else {
-            let pattern = match d.count("sliding_window_pattern", MAX_COUNT)? {
-                None => d.count("_sliding_window_pattern", MAX_COUNT)?,
+            let pattern = match d.count("sliding_window_pattern", MAX_LAYERS)? {
+                None => d.count("_sliding_window_pattern", MAX_LAYERS)?,
                 pattern => pattern,
             };
             return Ok(Some(pattern.unwrap_or(GEMMA_PATTERN)).filter(|&pattern| pattern != 1));
@@ -350,6 +354,7 @@ fn refuse_what_changes_results(d: &Document, family: Family) -> Result<(), Error
     };
     // Each must be absent, null or one of these.
     let off = [Json::Bool(false), Json::from(0), Json::from(0.0)];
+    let on = [Json::Bool(true), Json::from(1), Json::from(1.0)];
     let silu = [Json::from("silu"), Json::from("swish")];
     let gelu = [Json::from("gelu_pytorch_tanh")];
     let none: [Json; 0] = [];
@@ -359,6 +364,8 @@ fn refuse_what_changes_results(d: &Document, family: Family) -> Result<(), Error
         ("num_experts", &off),
         ("use_bidirectional_attention", &off),
         ("attn_logit_softcapping", &off),
+        ("is_causal", &on),
+        ("partial_rotary_factor", &on),
     ];
     match family {
         Family::Gemma3 => rules.extend([("hidden_activation", &gelu[..])]),
@@ -373,14 +380,6 @@ fn refuse_what_changes_results(d: &Document, family: Family) -> Result<(), Error
     }
     for (key, allowed) in rules {
         if let Some(value) = d.get(key).filter(|value| !allowed.contains(value)) {
-            return Err(unsupported(key, value));
-        }
-    }
-    let only = [("is_causal", Json::Bool(true)), ("partial_rotary_factor", Json::from(1.0))];
-    for (key, allowed) in only {
-        if let Some(value) =
-            d.get(key).filter(|value| **value != allowed && value.as_f64() != Some(1.0))
-        {
             return Err(unsupported(key, value));
         }
     }

@@ -48,33 +48,37 @@ fn copy(
     write: &mut dyn FnMut(&[u8]) -> Result<(), Error>,
 ) -> Result<(), Error> {
     let n_cols = source.shape.last().copied().unwrap_or(0).max(1);
-    // Whole heads, so that none is permuted across pieces.
-    let step = match change {
-        Change::Pair { head_dim } => head_dim,
-        Change::None | Change::AddOne => 1,
+    let row = n_cols as u64 * source.width() as u64;
+    let n_rows = source.bytes() / row;
+    let step = (PIECE / n_cols).max(1) as u64;
+    let read = |first: u64, n_rows: u64| {
+        let mut data = vec![0; (n_rows * row) as usize];
+        weights.read(source, first * row, &mut data).map(|()| data)
     };
-    let width = source.width();
-    let bytes = source.bytes();
-    let piece = (PIECE / (step * n_cols)).max(1) * step * n_cols * width;
+    if let Change::Pair { head_dim } = change {
+        let half = head_dim as u64 / 2;
+        for head in (0..n_rows).step_by(head_dim) {
+            for i in (0..half).step_by(step as usize) {
+                let n = step.min(half - i);
+                let a = decode(&read(head + i, n)?, source.dtype);
+                let b = decode(&read(head + half + i, n)?, source.dtype);
+                write(&encode(&pair(&a, &b, n_cols), tensor.spec.ty)?)?;
+            }
+        }
+        return Ok(());
+    }
     let as_it_is = change == Change::None && same_format(source.dtype, tensor.spec.ty);
-    let mut start = 0;
-    while start < bytes {
-        let n = (piece as u64).min(bytes - start);
-        let mut data = vec![0; n as usize];
-        weights.read(source, start, &mut data)?;
+    for first in (0..n_rows).step_by(step as usize) {
+        let data = read(first, step.min(n_rows - first))?;
         if as_it_is {
             write(&data)?;
-        } else {
-            let mut values = decode(&data, source.dtype);
-            drop(data);
-            match change {
-                Change::None => {}
-                Change::AddOne => values.iter_mut().for_each(|value| *value += 1.0),
-                Change::Pair { head_dim } => values = pair(&values, head_dim, n_cols),
-            }
-            write(&encode(&values, tensor.spec.ty)?)?;
+            continue;
         }
-        start += n;
+        let mut values = decode(&data, source.dtype);
+        if change == Change::AddOne {
+            values.iter_mut().for_each(|value| *value += 1.0);
+        }
+        write(&encode(&values, tensor.spec.ty)?)?;
     }
     Ok(())
 }
@@ -96,17 +100,10 @@ fn decode(data: &[u8], dtype: Dtype) -> Vec<f32> {
     }
 }
 
-/// Rows `i` and `i + head_dim / 2` of each head become neighbours.
-fn pair(values: &[f32], head_dim: usize, n_cols: usize) -> Vec<f32> {
-    let mut paired = Vec::with_capacity(values.len());
-    for head in values.chunks_exact(head_dim * n_cols) {
-        let (upper, lower) = head.split_at(head_dim / 2 * n_cols);
-        for (a, b) in upper.chunks_exact(n_cols).zip(lower.chunks_exact(n_cols)) {
-            paired.extend_from_slice(a);
-            paired.extend_from_slice(b);
-        }
-    }
-    paired
+/// Rows of two halves of a head in turn, as they are neighbours in GGUF files.
+fn pair(upper: &[f32], lower: &[f32], n_cols: usize) -> Vec<f32> {
+    let pairs = upper.chunks_exact(n_cols).zip(lower.chunks_exact(n_cols));
+    pairs.flat_map(|(a, b)| a.iter().chain(b)).copied().collect()
 }
 
 /// The bytes of whole rows.
@@ -114,18 +111,4 @@ fn encode(values: &[f32], ty: GgmlType) -> Result<Vec<u8>, Error> {
     let mut bytes = vec![0; ty.row_bytes(values.len()).unwrap_or(0)];
     quantize_row(ty, values, &mut bytes).map_err(|error| Error::Engine(error.to_string()))?;
     Ok(bytes)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn halves_of_heads_become_pairs() {
-        let values: Vec<f32> = (0u8..16).map(f32::from).collect();
-        // Two heads of four rows of two columns.
-        let expected =
-            [0, 1, 4, 5, 2, 3, 6, 7, 8, 9, 12, 13, 10, 11, 14, 15].map(|n: u8| f32::from(n));
-        assert_eq!(pair(&values, 4, 2), expected);
-    }
 }

@@ -105,8 +105,8 @@ pub struct Report {
     pub n_vocab: usize,
     /// The type of matrices.
     pub ty: OutputType,
-    /// What config.json says that the weights were, if the type follows from that.
-    pub ty_from: Option<String>,
+    /// Why it is that.
+    pub ty_reason: String,
     /// Tensors written.
     pub n_tensors: usize,
     /// Those of them that had to be stored as half floats.
@@ -133,10 +133,11 @@ pub fn convert(
     check_paths(folder, out)?;
     let config = Config::read(folder)?;
     let weights = Weights::open(folder)?;
-    let (ty, ty_from) = match (ty, config.dtype()) {
-        (Some(ty), _) => (ty, None),
-        (None, Some(dtype)) if dtype == "bfloat16" => (OutputType::Bf16, Some(dtype.to_owned())),
-        (None, dtype) => (OutputType::F16, Some(dtype.unwrap_or("unknown").to_owned())),
+    let (ty, ty_reason) = match (ty, config.dtype()) {
+        (Some(ty), _) => (ty, "asked for".into()),
+        (None, Some("bfloat16")) => (OutputType::Bf16, "config.json says bfloat16".into()),
+        (None, Some(dtype)) => (OutputType::F16, format!("config.json says {}", OneLine(dtype))),
+        (None, None) => (OutputType::F16, "config.json does not say".into()),
     };
     let layout = Layout::new(&config, &weights, ty)?;
     let vocabulary = Vocabulary::read(folder, &config)?;
@@ -163,7 +164,7 @@ pub fn convert(
         tokenizer: (vocabulary.model, vocabulary.pre),
         n_vocab: config.n_vocab,
         ty,
-        ty_from,
+        ty_reason,
         n_tensors: specs.len(),
         as_f16: match ty {
             OutputType::Q8_0 => layout.named_as(GgmlType::F16),

@@ -1,9 +1,12 @@
-//! The tokenizer of a folder: SentencePiece's tokenizer.model, or else tokenizer.json.
+//! The tokenizer of a folder: SentencePiece's tokenizer.model, or else tokenizer.json, which holds
+//! byte-level BPE or SentencePiece's BPE without its scores.
 
 mod bpe;
+mod listed;
 mod pre;
 mod special;
 mod spm;
+mod spm_json;
 
 use std::path::Path;
 
@@ -68,12 +71,13 @@ impl Vocabulary {
             special_map: Document::read_optional(&folder.join("special_tokens_map.json"))?,
         };
         let pieces = folder.join("tokenizer.model");
-        let is_spm = pieces.is_file();
-        let mut vocabulary = if is_spm {
+        let mut vocabulary = if pieces.is_file() {
+            // Readers take a space before the text for granted.
             let (tokens, adds_space) = spm::read(&pieces, folder, &files, config)?;
-            // Taken for granted by readers, except for Gemma.
-            let space_prefix = (!adds_space).then_some(false);
-            Self::new("llama", "default", tokens, Vec::new(), space_prefix)
+            Self::new("llama", "default", tokens, Vec::new(), (!adds_space).then_some(false))
+        } else if let Some(tokenizer) = files.tokenizer.as_ref().filter(|t| spm_json::is_kind(t)) {
+            let (tokens, adds_space) = spm_json::read(tokenizer, files.config.as_ref(), config)?;
+            Self::new("llama", "default", tokens, Vec::new(), (!adds_space).then_some(false))
         } else if let Some(tokenizer) = &files.tokenizer {
             let bpe = bpe::read(tokenizer, files.config.as_ref(), config)?;
             Self::new("gpt2", bpe.pre, bpe.tokens, bpe.merges, None)

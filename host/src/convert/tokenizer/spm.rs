@@ -15,8 +15,8 @@ use crate::error::Error;
 const MAX_BYTES: u64 = 64 << 20;
 
 /// What a token without a score of its own gets.
-const ADDED_SCORE: f32 = -1000.0;
-const PADDING_SCORE: f32 = -10_000.0;
+pub(super) const ADDED_SCORE: f32 = -1000.0;
+pub(super) const PADDING_SCORE: f32 = -10_000.0;
 
 /// The fields that matter, numbered as in `sentencepiece_model.proto`.
 #[derive(Clone, PartialEq, Message)]
