@@ -178,6 +178,9 @@ fn directory_hint(path: &Path) -> String {
     models.sort();
     match models.first() {
         Some(model) => format!("is a directory; name the file, such as {}", Shown(model)),
+        None if path.join("config.json").is_file() => {
+            "is a directory of a Hugging Face model; convert it with `bantam convert`".into()
+        }
         None => "is a directory, and holds no .gguf file; name a model file".into(),
     }
 }
@@ -245,7 +248,7 @@ fn looks_like(bytes: &[u8]) -> Option<&'static str> {
     }
     if is_safetensors(bytes) {
         return Some(
-            "it looks like a safetensors file; convert it with llama.cpp's convert_hf_to_gguf.py",
+            "it looks like a safetensors file; convert the model's folder with `bantam convert`",
         );
     }
     let head = String::from_utf8_lossy(bytes.get(..512).unwrap_or(bytes));

@@ -10,6 +10,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use bantam::convert::{OutputType, Report, convert};
+use bantam::error::Error;
 use bantam::load;
 use bantam::model_file::ModelFile;
 use bantam_core::cache::CacheType;
@@ -242,6 +243,53 @@ fn sentence_piece_from_tokenizer_json() {
         assert_eq!(report.tokenizer, ("llama", "default"));
         tokenizes(name, &path);
     }
+}
+
+/// What tokenizer_config.json does not say is found in other files; templates have names.
+#[test]
+fn special_tokens_and_templates_wherever_they_are() {
+    let out = tempfile::tempdir().unwrap();
+    let (copy, path) = (out.path().join("model"), out.path().join("out.gguf"));
+    fs::create_dir(&copy).unwrap();
+    for entry in fs::read_dir(folder("llama3-rope")).unwrap() {
+        let entry = entry.unwrap();
+        fs::copy(entry.path(), copy.join(entry.file_name())).unwrap();
+    }
+    let write = |file: &str, text: &str| fs::write(copy.join(file), text).unwrap();
+    write("tokenizer_config.json", r#"{"eos_token": "<|end_of_text|>"}"#);
+    write(
+        "special_tokens_map.json",
+        r#"{"bos_token": {"content": "<|eot_id|>"}, "eos_token": "a"}"#,
+    );
+    let read = |key: &str| {
+        convert(&copy, &path, None, &mut |_, _| Ok(())).unwrap();
+        let bytes = fs::read(&path).unwrap();
+        Gguf::parse(&bytes).unwrap().get(key).map(|value| spelled(&value))
+    };
+    assert_eq!(read("tokenizer.ggml.bos_token_id").unwrap(), "U32(282)");
+    assert_eq!(read("tokenizer.ggml.eos_token_id").unwrap(), "U32(281)");
+    assert!(read("tokenizer.chat_template").unwrap().contains("<|im_start|>"));
+    let templates =
+        r#"[{"name": "default", "template": "one"}, {"name": "tool-use", "template": "two"}]"#;
+    write("tokenizer_config.json", &format!(r#"{{"chat_template": {templates}}}"#));
+    assert_eq!(read("tokenizer.chat_template").unwrap(), "Str(\"one\")");
+    assert_eq!(read("tokenizer.chat_template.tool_use").unwrap(), "Str(\"two\")");
+    assert_eq!(read("tokenizer.chat_templates").unwrap(), "Str(\"tool_use\")");
+}
+
+#[test]
+fn an_interrupted_conversion_leaves_no_file() {
+    let out = tempfile::tempdir().unwrap();
+    let path = out.path().join("out.gguf");
+    let mut calls = 0;
+    let mut stop = |done: u64, total: u64| {
+        calls += 1;
+        assert!(done <= total);
+        if calls < 5 { Ok(()) } else { Err(Error::Interrupted) }
+    };
+    let result = convert(&folder("qwen2"), &path, None, &mut stop);
+    assert!(matches!(result, Err(Error::Interrupted)));
+    assert_eq!(fs::read_dir(out.path()).unwrap().count(), 0);
 }
 
 #[test]

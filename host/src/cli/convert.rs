@@ -31,7 +31,7 @@ pub(super) struct ConvertArgs {
     #[arg(value_name = "OUT.gguf")]
     out: PathBuf,
     /// How matrices are stored [default: as config.json's torch_dtype says, bf16 or else f16]
-    #[arg(short, long = "type", value_name = "TYPE", value_enum)]
+    #[arg(long = "type", value_name = "TYPE", value_enum)]
     ty: Option<Type>,
     /// Say what was made as JSON
     #[arg(long)]

@@ -34,6 +34,7 @@ Examples:
   bantam run -m model.gguf -p 'Why is the sky blue?'
   bantam run -m model.gguf --raw -p 'Once upon a time' -n 64 --temp 0
   bantam inspect model.gguf                         what is in a file, and the memory it needs
+  bantam convert HF_DIR model.gguf --type q8_0      make a file from a Hugging Face model
   bantam bench -m model.gguf -p 512 -n 128 --json   measure, for a record
 
 Exit codes:

@@ -8,6 +8,7 @@ use bantam_core::gguf::{Value, keys};
 use serde_json::Value as Json;
 
 use super::json::{Document, shown};
+use super::rope::{Rope, Scaling};
 use super::{OutputType, required};
 use crate::error::{Error, OneLine};
 use crate::gguf_writer::Metadata;
@@ -65,14 +66,6 @@ impl Family {
     }
 }
 
-/// Frequencies of the rotation.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Scaling {
-    None,
-    Linear(f64),
-    Llama3 { factor: f64, low: f64, high: f64, original: f64 },
-}
-
 /// A model's configuration.
 #[derive(Debug)]
 pub(super) struct Config {
@@ -87,12 +80,9 @@ pub(super) struct Config {
     pub(super) n_vocab: usize,
     /// Whether the output head is the embeddings.
     pub(super) tied: bool,
-    pub(super) rope_theta: f64,
-    pub(super) scaling: Scaling,
+    pub(super) rope: Rope,
     n_ctx: usize,
     rms_eps: f64,
-    /// Base of the layers with a window, where it is another.
-    rope_theta_local: Option<f64>,
     /// Positions that such layers see, and which layer sees everything all the same.
     window: Option<(usize, usize)>,
     final_soft_cap: Option<f64>,
@@ -147,7 +137,6 @@ impl Config {
         if !head_dim.is_multiple_of(2) {
             return Err(d.refuse(format!("head_dim is {head_dim}, which has no halves to rotate")));
         }
-        let rope = Rope::read(d, family)?;
         let mut config = Self {
             family,
             n_layer,
@@ -158,13 +147,11 @@ impl Config {
             head_dim,
             n_vocab: count("vocab_size", MAX_VOCAB, gemma.then_some(262_208))?,
             tied: d.boolean("tie_word_embeddings")?.unwrap_or(gemma),
-            rope_theta: rope.theta,
-            scaling: rope.scaling,
+            rope: Rope::read(d, family)?,
             n_ctx: count("max_position_embeddings", MAX_TOKENS, Some(default_ctx))?,
-            rms_eps: positive(d, d.root(), "rms_norm_eps")?.unwrap_or(1e-6),
-            rope_theta_local: rope.theta_local,
+            rms_eps: d.positive("rms_norm_eps")?.unwrap_or(1e-6),
             window: None,
-            final_soft_cap: positive(d, d.root(), "final_logit_softcapping")?,
+            final_soft_cap: d.positive("final_logit_softcapping")?,
             document,
         };
         config.window = config.read_window()?;
@@ -200,12 +187,12 @@ impl Config {
         set(keys::ATTENTION_HEAD_COUNT, count(self.n_head));
         set(keys::ATTENTION_HEAD_COUNT_KV, count(self.n_head_kv));
         // Llama 3's scaling is a tensor.
-        if let Scaling::Linear(factor) = self.scaling {
+        if let Scaling::Linear(factor) = self.rope.scaling {
             set(keys::ROPE_SCALING_TYPE, Value::Str("linear"));
             set(keys::ROPE_SCALING_FACTOR, float(factor));
         }
-        set(keys::ROPE_FREQ_BASE, float(self.rope_theta));
-        if let Some(theta) = self.rope_theta_local {
+        set(keys::ROPE_FREQ_BASE, float(self.rope.theta));
+        if let Some(theta) = self.rope.theta_local {
             set(keys::ROPE_FREQ_BASE_SWA, float(theta));
         }
         set(keys::ATTENTION_LAYER_NORM_RMS_EPSILON, float(self.rms_eps));
@@ -229,28 +216,6 @@ impl Config {
                 set(keys::ATTENTION_SLIDING_WINDOW_PATTERN, count(pattern));
             }
         }
-    }
-
-    /// What each frequency of Llama 3's rotation is divided by: long waves by the factor, short
-    /// ones by 1, those between by something between.
-    ///
-    /// In single floats, step by step as the converter has it, so that the tensor is the same.
-    pub(super) fn rope_factors(&self) -> Option<Vec<f32>> {
-        let Scaling::Llama3 { factor, low, high, original } = self.scaling else { return None };
-        let factors = (0..self.head_dim).step_by(2).map(|i| {
-            let exponent = i as f32 / self.head_dim as f32;
-            let freq = 1.0 / (self.rope_theta as f32).powf(exponent);
-            let wave = std::f64::consts::TAU as f32 / freq;
-            if wave < (original / high) as f32 {
-                1.0
-            } else if wave > (original / low) as f32 {
-                factor as f32
-            } else {
-                let smooth = (original as f32 / wave - low as f32) / (high - low) as f32;
-                1.0 / ((1.0 - smooth) / factor as f32 + smooth)
-            }
-        });
-        Some(factors.collect())
     }
 
     /// The window of layers that do not see everything.
@@ -306,7 +271,7 @@ impl Config {
             return Ok(());
         }
         let d = &self.document;
-        let scalar = positive(d, d.root(), "query_pre_attn_scalar")?.unwrap_or(256.0);
+        let scalar = d.positive("query_pre_attn_scalar")?.unwrap_or(256.0);
         let known =
             if self.n_layer == N_LAYER_27B { self.n_embd / self.n_head } else { self.head_dim };
         if scalar != known as f64 {
@@ -334,16 +299,6 @@ fn family(document: &Document) -> Result<Family, Error> {
                 known.join(", ")
             )))
         }
-    }
-}
-
-/// A positive number, if it is there.
-fn positive(document: &Document, object: &Json, key: &str) -> Result<Option<f64>, Error> {
-    let Some(value) = object.get(key).filter(|value| !value.is_null()) else { return Ok(None) };
-    // Judged as the single float that is written.
-    match value.as_f64().filter(|&x| x as f32 > 0.0 && (x as f32).is_finite()) {
-        Some(value) => Ok(Some(value)),
-        None => Err(document.wrong(key, "a positive number")),
     }
 }
 
@@ -406,102 +361,5 @@ fn refuse_windows(d: &Document, family: Family) -> Result<(), Error> {
             Err(d.refuse(format!("layer_types has {}, which is not supported here", shown(ty))))
         }
         None => Ok(()),
-    }
-}
-
-/// How positions rotate queries and keys.
-struct Rope {
-    theta: f64,
-    theta_local: Option<f64>,
-    scaling: Scaling,
-}
-
-impl Rope {
-    /// Reads what newer files have in `rope_parameters`, older ones in `rope_scaling` and beside.
-    fn read(d: &Document, family: Family) -> Result<Self, Error> {
-        let none = Json::Object(serde_json::Map::new());
-        let key =
-            if d.get("rope_parameters").is_some() { "rope_parameters" } else { "rope_scaling" };
-        let parameters = d.get(key).unwrap_or(&none);
-        if !parameters.is_object() {
-            return Err(d.wrong(key, "an object"));
-        }
-        // One for each kind of layer, or one for all.
-        let full = parameters.get("full_attention").unwrap_or(parameters);
-        let sliding = parameters.get("sliding_attention").unwrap_or(&none);
-        let default = match family {
-            Family::Gemma3 => 1_000_000.0,
-            _ => 10_000.0,
-        };
-        let theta = match positive(d, full, "rope_theta")? {
-            None => positive(d, d.root(), "rope_theta")?,
-            theta => theta,
-        };
-        let theta_local = match family {
-            Family::Gemma3 => Some(
-                match positive(d, sliding, "rope_theta")? {
-                    None => positive(d, d.root(), "rope_local_base_freq")?,
-                    theta => theta,
-                }
-                .unwrap_or(10_000.0),
-            ),
-            _ => None,
-        };
-        if scaling(d, key, sliding)? != Scaling::None {
-            return Err(
-                d.refuse(format!("{key} scales layers with a window, which is not supported"))
-            );
-        }
-        let scaling = scaling(d, key, full)?;
-        if matches!(scaling, Scaling::Llama3 { .. }) && !family.permutes() {
-            return Err(d.refuse(format!("{key} asks for llama3, which is not supported here")));
-        }
-        Ok(Self { theta: theta.unwrap_or(default), theta_local, scaling })
-    }
-}
-
-/// The kind of scaling that an object asks for.
-fn scaling(d: &Document, key: &str, object: &Json) -> Result<Scaling, Error> {
-    let partial = object.get("partial_rotary_factor");
-    if let Some(value) = partial.filter(|value| !value.is_null() && value.as_f64() != Some(1.0)) {
-        return Err(d.refuse(format!(
-            "{key}: partial_rotary_factor is {}, which is not supported",
-            shown(value)
-        )));
-    }
-    let number = |name: &str| match positive(d, object, name)? {
-        Some(number) => Ok(number),
-        None => Err(d.refuse(format!("{key} lacks {name}"))),
-    };
-    let kind = object.get("rope_type").or_else(|| object.get("type"));
-    match kind.filter(|kind| !kind.is_null()) {
-        None => Ok(Scaling::None),
-        Some(kind) => match kind.as_str() {
-            Some("default") => Ok(Scaling::None),
-            Some("linear") => Ok(Scaling::Linear(number("factor")?)),
-            Some("llama3") => {
-                let original = match positive(d, object, "original_max_position_embeddings")? {
-                    None => positive(d, d.root(), "original_max_position_embeddings")?,
-                    original => original,
-                };
-                let lacks = "original_max_position_embeddings";
-                let (low, high) = (number("low_freq_factor")?, number("high_freq_factor")?);
-                if low >= high {
-                    return Err(d.refuse(format!(
-                        "{key}: low_freq_factor is not less than high_freq_factor"
-                    )));
-                }
-                Ok(Scaling::Llama3 {
-                    factor: number("factor")?,
-                    low,
-                    high,
-                    original: original.ok_or_else(|| d.refuse(format!("{key} lacks {lacks}")))?,
-                })
-            }
-            _ => Err(d.refuse(format!(
-                "{key} asks for {}, which is not supported (supported: default, linear, llama3)",
-                shown(kind)
-            ))),
-        },
     }
 }

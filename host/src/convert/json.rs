@@ -81,6 +81,21 @@ impl Document {
         }
     }
 
+    /// A positive number, if it is there.
+    pub(super) fn positive(&self, key: &str) -> Result<Option<f64>, Error> {
+        self.positive_in(&self.root, key)
+    }
+
+    /// The same of an object inside.
+    pub(super) fn positive_in(&self, object: &Value, key: &str) -> Result<Option<f64>, Error> {
+        let Some(value) = object.get(key).filter(|value| !value.is_null()) else { return Ok(None) };
+        // Judged as the single float that is written.
+        match value.as_f64().filter(|&x| x as f32 > 0.0 && (x as f32).is_finite()) {
+            Some(value) => Ok(Some(value)),
+            None => Err(self.wrong(key, "a positive number")),
+        }
+    }
+
     /// A boolean, if it is there.
     pub(super) fn boolean(&self, key: &str) -> Result<Option<bool>, Error> {
         let Some(value) = self.get(key) else { return Ok(None) };
@@ -90,7 +105,7 @@ impl Document {
 
 /// A value for an error message: short, and on one line.
 pub(super) fn shown(value: &Value) -> String {
-    const SHOWN: usize = 60;
+    const SHOWN: usize = 160;
     let text = value.to_string();
     let short: String = text.chars().take(SHOWN).collect();
     let dots = if short.len() < text.len() { "…" } else { "" };

@@ -67,7 +67,7 @@ impl Layout {
     pub(super) fn new(config: &Config, weights: &Weights, ty: OutputType) -> Result<Self, Error> {
         let mut wanted = wanted(config);
         let mut layout = Self { tensors: Vec::new(), unused: 0 };
-        if let Some(factors) = config.rope_factors() {
+        if let Some(factors) = config.rope.factors(config.head_dim) {
             let dims = vec![factors.len() as u64];
             let spec = TensorSpec { name: "rope_freqs.weight".into(), dims, ty: GgmlType::F32 };
             layout.tensors.push(Tensor { spec, origin: Origin::Values(factors) });

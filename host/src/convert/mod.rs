@@ -15,6 +15,7 @@
 //!   as is a pattern of Gemma's windows that is not the usual one. llama.cpp reads the latter only.
 //! - 1 is added to the weights of Gemma's norms in single floats, as models are run; the converter
 //!   adds it in half floats where the weights are such, and loses three digits.
+//! - The divisors of Llama 3's rotation may differ in their last bits.
 //! - Of what describes a model to people, only its name, the folder's, is written.
 //! - A head that is a copy of the embeddings, though the configuration ties them, is left out.
 //! - Special tokens are looked up in the whole vocabulary, not only among those that
@@ -28,6 +29,7 @@ mod config;
 mod encode;
 mod json;
 mod layout;
+mod rope;
 mod tokenizer;
 mod weights;
 

@@ -7,42 +7,14 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::sync::OnceLock;
 use std::thread;
 use std::time::Duration;
 
 use bantam_core::kernels::KernelSet;
 
-use crate::common::{Numbers, Ran, bantam, fixtures, run, tiny_model};
-
-const LIMITED: &str = "ulimit -v 262144; exec \"$0\" \"$@\"";
-
-/// Whether the command starts at all under the limit.
-fn memory_can_be_limited() -> bool {
-    static CAN: OnceLock<bool> = OnceLock::new();
-    *CAN.get_or_init(|| {
-        let mut shell = Command::new("/bin/sh");
-        shell.arg("-c").arg(LIMITED).arg(bantam().get_program()).arg("--version");
-        shell.output().expect("a shell").status.success()
-    })
-}
-
-/// The command as a shell would run it under a limit of 256 MiB of address space: taking
-/// memory because a file says so would fail.
-///
-/// A build with a sanitizer takes terabytes of addresses for itself and runs without the limit.
-fn run_in_little_memory(args: &[&str]) -> Ran {
-    let script = if memory_can_be_limited() { LIMITED } else { "exec \"$0\" \"$@\"" };
-    let mut shell = Command::new("/bin/sh");
-    shell
-        .arg("-c")
-        .arg(script)
-        .arg(bantam().get_program())
-        .args(args)
-        .env_remove("BANTAM_MODEL")
-        .stdin(Stdio::null());
-    Ran::of(shell.output().expect("a shell"))
-}
+use crate::common::{
+    Numbers, Ran, bantam, fixtures, memory_can_be_limited, run, run_in_little_memory, tiny_model,
+};
 
 /// Every command on one file.
 fn all_commands<'a>(model: &'a str, out: &'a str) -> [Vec<&'a str>; 6] {

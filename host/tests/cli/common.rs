@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::sync::OnceLock;
 
 /// The command under test, with nothing of the user's own set-up.
 pub(crate) fn bantam() -> Command {
@@ -17,6 +18,35 @@ pub(crate) fn bantam() -> Command {
 /// Runs the command; it must not be killed by a signal.
 pub(crate) fn run<A: AsRef<std::ffi::OsStr>>(args: &[A]) -> Ran {
     Ran::of(bantam().args(args).output().expect("the command starts"))
+}
+
+const LIMITED: &str = "ulimit -v 262144; exec \"$0\" \"$@\"";
+
+/// Whether the command starts at all under the limit.
+pub(crate) fn memory_can_be_limited() -> bool {
+    static CAN: OnceLock<bool> = OnceLock::new();
+    *CAN.get_or_init(|| {
+        let mut shell = Command::new("/bin/sh");
+        shell.arg("-c").arg(LIMITED).arg(bantam().get_program()).arg("--version");
+        shell.output().expect("a shell").status.success()
+    })
+}
+
+/// The command as a shell would run it under a limit of 256 MiB of address space: taking
+/// memory because a file says so would fail.
+///
+/// A build with a sanitizer takes terabytes of addresses for itself and runs without the limit.
+pub(crate) fn run_in_little_memory(args: &[&str]) -> Ran {
+    let script = if memory_can_be_limited() { LIMITED } else { "exec \"$0\" \"$@\"" };
+    let mut shell = Command::new("/bin/sh");
+    shell
+        .arg("-c")
+        .arg(script)
+        .arg(bantam().get_program())
+        .args(args)
+        .env_remove("BANTAM_MODEL")
+        .stdin(Stdio::null());
+    Ran::of(shell.output().expect("a shell"))
 }
 
 /// How a command ended and what it said.

@@ -45,8 +45,8 @@ pub(super) fn name(tokenizer: &Json) -> Result<&'static str, String> {
     }
     // Composing characters changes few texts, and llama.cpp leaves it out too.
     let normalizer = part("normalizer");
-    if !normalizer.is_null() && !(name == "qwen2" && normalizer.get("type") == Some(&"NFC".into()))
-    {
+    let composes = name == "qwen2" && normalizer.get("type") == Some(&"NFC".into());
+    if !composes && !normalizer.is_null() {
         return unknown("normalizer", normalizer);
     }
     Ok(name)
