@@ -83,7 +83,7 @@ pub(super) struct Config {
     pub(super) rope: Rope,
     n_ctx: usize,
     rms_eps: f64,
-    /// Positions that such layers see, and which layer sees everything all the same.
+    /// Positions that layers with a window see, and that every `n`-th layer has none; 0: all have.
     window: Option<(usize, usize)>,
     final_soft_cap: Option<f64>,
 }
@@ -221,17 +221,17 @@ impl Config {
     /// The window of layers that do not see everything.
     fn read_window(&self) -> Result<Option<(usize, usize)>, Error> {
         let d = &self.document;
-        let size = d.count("sliding_window", MAX_TOKENS)?;
+        let size = || d.count("sliding_window", MAX_TOKENS);
         match self.family {
             Family::Llama | Family::Qwen2 | Family::Qwen3 => Ok(None),
             Family::Mistral => {
                 // Absent is not null: absent is the default.
                 let absent = d.root().get("sliding_window").is_none();
-                let size = if absent { Some(4096) } else { size };
+                let size = if absent { Some(4096) } else { size()? };
                 Ok(size.filter(|&size| size < self.n_ctx).map(|size| (size, 0)))
             }
             Family::Gemma3 => {
-                let size = size.unwrap_or(4096);
+                let size = size()?.unwrap_or(4096);
                 Ok(self.read_pattern()?.map(|pattern| (size, pattern)))
             }
         }

@@ -5,8 +5,9 @@ use bantam_core::quant::{GgmlType, quantize_row};
 use safetensors::Dtype;
 
 use super::layout::{Change, Layout, Origin, Tensor};
+use super::refusal;
 use super::weights::{Source, Weights};
-use crate::error::Error;
+use crate::error::{Error, OneLine};
 use crate::gguf_writer::GgufWriter;
 
 /// Elements that are worked on together, at least a row of them.
@@ -55,6 +56,19 @@ fn copy(
         let mut data = vec![0; (n_rows * row) as usize];
         weights.read(source, first * row, &mut data).map(|()| data)
     };
+    let encode = |values: &[f32]| {
+        let ty = tensor.spec.ty;
+        match values.iter().find(|&&value| overflows(value, ty)) {
+            None => encode(values, ty),
+            Some(value) => Err(refusal(
+                weights.path(source),
+                format!(
+                    "tensor {} has the value {value}, which {ty} cannot hold; choose another --type",
+                    OneLine(&source.name)
+                ),
+            )),
+        }
+    };
     if let Change::Pair { head_dim } = change {
         let half = head_dim as u64 / 2;
         for head in (0..n_rows).step_by(head_dim) {
@@ -62,7 +76,7 @@ fn copy(
                 let n = step.min(half - i);
                 let a = decode(&read(head + i, n)?, source.dtype);
                 let b = decode(&read(head + half + i, n)?, source.dtype);
-                write(&encode(&pair(&a, &b, n_cols), tensor.spec.ty)?)?;
+                write(&encode(&pair(&a, &b, n_cols))?)?;
             }
         }
         return Ok(());
@@ -78,7 +92,7 @@ fn copy(
         if change == Change::AddOne {
             values.iter_mut().for_each(|value| *value += 1.0);
         }
-        write(&encode(&values, tensor.spec.ty)?)?;
+        write(&encode(&values)?)?;
     }
     Ok(())
 }
@@ -88,6 +102,17 @@ fn same_format(dtype: Dtype, ty: GgmlType) -> bool {
         (dtype, ty),
         (Dtype::F32, GgmlType::F32) | (Dtype::F16, GgmlType::F16) | (Dtype::BF16, GgmlType::BF16)
     )
+}
+
+/// Whether a number would be none any more.
+fn overflows(value: f32, ty: GgmlType) -> bool {
+    // Halfway from the largest half float to what would be the next; a block has one as its scale.
+    const LIMIT: f32 = 65_520.0;
+    match ty {
+        GgmlType::F16 => value.is_finite() && value.abs() >= LIMIT,
+        GgmlType::Q8_0 => !value.is_finite() || value.abs() >= 127.0 * LIMIT,
+        _ => false,
+    }
 }
 
 /// The values of little-endian floats.

@@ -16,6 +16,7 @@
 //! - 1 is added to the weights of Gemma's norms in single floats, as models are run; the converter
 //!   adds it in half floats where the weights are such, and loses three digits.
 //! - The divisors of Llama 3's rotation may differ in their last bits.
+//! - Weights that become infinite in the type asked for are an error.
 //! - Of what describes a model to people, only its name, the folder's, is written.
 //! - A head that is a copy of the embeddings, though the configuration ties them, is left out.
 //! - Special tokens are looked up in the whole vocabulary, not only among those that
@@ -124,8 +125,8 @@ pub struct Report {
 ///
 /// # Errors
 /// [`Error::File`] for what is missing or cannot be read, [`Error::Model`] for what is wrong or
-/// not supported, [`Error::Usage`] if the output would replace the input, [`Error::Write`], and
-/// whatever `progress` returns to stop. There is then no new file, and what was there is as it was.
+/// not supported, [`Error::Changed`] if the weights change meanwhile, [`Error::Usage`] if the output
+/// would replace the input, [`Error::Write`], and whatever `progress` returns to stop. There is then no new file, and what was there is as it was.
 pub fn convert(
     folder: &Path,
     out: &Path,
@@ -156,6 +157,7 @@ pub fn convert(
     let specs: Vec<_> = layout.tensors.iter().map(|tensor| tensor.spec.clone()).collect();
     let mut writer = GgufWriter::create(out, &metadata, &specs)?;
     encode::write_all(&layout, &weights, &mut writer, progress)?;
+    weights.check_unchanged()?;
     let mut bytes = 0;
     writer.finish_checked(|path| {
         bytes = fs::metadata(path).map_or(0, |metadata| metadata.len());

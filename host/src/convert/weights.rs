@@ -4,12 +4,12 @@
 //! wanted, so that no more than a piece is in memory.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, File};
-use std::os::unix::fs::FileExt;
+use std::fs::{self, File, Metadata};
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use safetensors::Dtype;
-use safetensors::tensor::Metadata;
+use safetensors::tensor::Metadata as Header;
 
 use super::json::{Document, shown};
 use super::{refusal, some_of};
@@ -27,6 +27,12 @@ const INDEX: &str = "model.safetensors.index.json";
 struct Part {
     path: PathBuf,
     file: File,
+    /// Length and time of the last change when it was opened.
+    stamp: (u64, i64, i64),
+}
+
+fn stamp(metadata: &Metadata) -> (u64, i64, i64) {
+    (metadata.len(), metadata.mtime(), metadata.mtime_nsec())
 }
 
 /// A tensor as a file has it.
@@ -78,7 +84,8 @@ impl Weights {
         }
         let fail = |source| Error::file(&path, &source);
         let file = File::open(&path).map_err(fail)?;
-        let bytes = file.metadata().map_err(fail)?.len();
+        let stamp = stamp(&file.metadata().map_err(fail)?);
+        let bytes = stamp.0;
         let mut length = [0; 8];
         if bytes < 8 {
             return Err(refusal(&path, "too short to be a safetensors file; download it again"));
@@ -95,25 +102,25 @@ impl Weights {
                 ),
             ));
         }
-        let mut header = vec![0; length as usize];
-        file.read_exact_at(&mut header, 8).map_err(fail)?;
-        let metadata: Metadata = serde_json::from_slice(&header).map_err(|error| {
+        let mut text = vec![0; length as usize];
+        file.read_exact_at(&mut text, 8).map_err(fail)?;
+        let header: Header = serde_json::from_slice(&text).map_err(|error| {
             let what = error.to_string();
             refusal(&path, format!("its header is broken: {}", OneLine(&what)))
         })?;
         let data = bytes - 8 - length;
-        if metadata.data_len() as u64 != data {
+        if header.data_len() as u64 != data {
             return Err(refusal(
                 &path,
                 format!(
                     "its header tells of {} bytes of tensors, but {data} are there; download it \
                      again",
-                    metadata.data_len()
+                    header.data_len()
                 ),
             ));
         }
         let part = self.parts.len();
-        let tensors: BTreeMap<_, _> = metadata.tensors().into_iter().collect();
+        let tensors: BTreeMap<_, _> = header.tensors().into_iter().collect();
         self.sources.extend(tensors.into_iter().map(|(name, info)| Source {
             name,
             dtype: info.dtype,
@@ -121,7 +128,7 @@ impl Weights {
             part,
             offset: 8 + length + info.data_offsets.0 as u64,
         }));
-        self.parts.push(Part { path, file });
+        self.parts.push(Part { path, file, stamp });
         Ok(())
     }
 
@@ -147,6 +154,20 @@ impl Weights {
     /// The file that a tensor is in.
     pub(super) fn path(&self, source: &Source) -> &Path {
         self.parts.get(source.part).map_or(Path::new(""), |part| &part.path)
+    }
+
+    /// Says whether the files are still those that were opened.
+    ///
+    /// # Errors
+    /// [`Error::Changed`].
+    pub(super) fn check_unchanged(&self) -> Result<(), Error> {
+        let changed = |part: &&Part| {
+            part.file.metadata().map_or(true, |metadata| stamp(&metadata) != part.stamp)
+        };
+        match self.parts.iter().find(changed) {
+            Some(part) => Err(Error::Changed { path: part.path.clone() }),
+            None => Ok(()),
+        }
     }
 
     /// Reads bytes of a tensor, from `start` on.
@@ -176,7 +197,9 @@ fn weight_map(index: &Document) -> Result<BTreeMap<&str, &str>, Error> {
 fn part_names(folder: &Path) -> Result<BTreeSet<String>, Error> {
     let entries = fs::read_dir(folder).map_err(|source| Error::file(folder, &source))?;
     let names: BTreeSet<String> = entries
-        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+        .filter_map(Result::ok)
+        .filter(|entry| entry.path().is_file())
+        .filter_map(|entry| entry.file_name().into_string().ok())
         .filter(|name| name.starts_with("model") && name.ends_with(".safetensors"))
         .collect();
     if names.is_empty() {

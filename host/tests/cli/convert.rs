@@ -230,6 +230,31 @@ fn tensors_that_do_not_fit() {
     case.fails(3, WEIGHTS, &["model.norm.weight has type I16"]);
 }
 
+/// A weight of 1e6 is a number in BF16 and would be none in F16.
+#[test]
+fn weights_that_a_type_cannot_hold() {
+    let case = Case::new("qwen2");
+    let mut bytes = fs::read(case.path(WEIGHTS)).unwrap();
+    let header = length_of(&bytes);
+    let tensors: Value = serde_json::from_slice(&bytes[8..8 + header]).unwrap();
+    let offset = tensors["model.embed_tokens.weight"]["data_offsets"][0].as_u64().unwrap() as usize;
+    let at = 8 + header + offset;
+    bytes[at..at + 2].copy_from_slice(&[0x74, 0x49]);
+    fs::write(case.path(WEIGHTS), &bytes).unwrap();
+    let (folder, out) = (case.folder(), case.out());
+    let convert =
+        |ty| run(&["convert", folder.to_str().unwrap(), out.to_str().unwrap(), "--type", ty]);
+    convert("bf16").ok();
+    convert("q8_0").ok();
+    let ran = convert("f16");
+    let line = ran.failed(3);
+    assert!(line.contains("which F16 cannot hold; choose another --type"), "{line}");
+    // Infinite to begin with.
+    bytes[at..at + 2].copy_from_slice(&[0x80, 0x7f]);
+    fs::write(case.path(WEIGHTS), &bytes).unwrap();
+    assert!(convert("q8_0").failed(3).contains("the value inf"));
+}
+
 #[test]
 fn an_index_that_does_not_fit() {
     const INDEX: &str = "model.safetensors.index.json";
