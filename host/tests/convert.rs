@@ -242,6 +242,15 @@ fn sentence_piece_from_tokenizer_json() {
         let report = convert(&copy, &path, None, &mut |_, _| Ok(())).unwrap();
         assert_eq!(report.tokenizer, ("llama", "default"));
         tokenizes(name, &path);
+        // Beside tokenizer.model, it only says what is put around texts.
+        fs::copy(folder(name).join("tokenizer.model"), copy.join("tokenizer.model")).unwrap();
+        convert(&copy, &path, Some(OutputType::F16), &mut |_, _| Ok(())).unwrap();
+        let with_both = metadata(&fs::read(&path).unwrap());
+        let without = metadata(&converted(name, Some(OutputType::F16)).0);
+        let more = with_both.iter().filter(|entry| !without.contains(entry));
+        let more: Vec<_> = more.map(|(key, value)| (key.as_str(), value.as_str())).collect();
+        assert_eq!(more, [("tokenizer.ggml.add_sep_token", "Bool(false)")]);
+        assert_eq!(with_both.len(), without.len() + 1);
     }
 }
 

@@ -16,8 +16,8 @@ const PIECE: usize = 1 << 19;
 /// Writes the data of all tensors; `progress` is called with the bytes done and their total.
 ///
 /// # Errors
-/// [`Error::File`] if the weights cannot be read, [`Error::Write`], and whatever `progress`
-/// returns to stop.
+/// [`Error::File`] if the weights cannot be read, [`Error::Model`] if the type cannot hold one,
+/// [`Error::Write`], and whatever `progress` returns to stop.
 pub(super) fn write_all(
     layout: &Layout,
     weights: &Weights,

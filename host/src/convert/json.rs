@@ -4,6 +4,8 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::refusal;
@@ -32,6 +34,22 @@ impl Document {
             return Err(refusal(path, "not a JSON object"));
         }
         Ok(Self { path: path.into(), root })
+    }
+
+    /// Reads what `P` wants of a file, if it is there, and keeps nothing else of it.
+    ///
+    /// # Errors
+    /// As [`Document::read`].
+    pub(super) fn read_part<P: DeserializeOwned + Serialize>(
+        path: &Path,
+    ) -> Result<Option<Self>, Error> {
+        if !path.is_file() {
+            return Ok(None);
+        }
+        let bytes = read_bounded(path, MAX_BYTES)?;
+        let part = serde_json::from_slice::<P>(&bytes).and_then(serde_json::to_value);
+        let root = part.map_err(|error| refusal(path, format!("not valid JSON: {error}")))?;
+        Ok(Some(Self { path: path.into(), root }))
     }
 
     /// Reads a file if it is there.

@@ -12,6 +12,9 @@ use std::path::Path;
 
 use bantam_core::gguf::{Value, keys};
 
+use serde::{Deserialize, Serialize};
+use serde_json::Value as Json;
+
 use super::config::{Config, Family};
 use super::json::Document;
 use crate::error::Error;
@@ -45,6 +48,13 @@ struct Files {
     special_map: Option<Document>,
 }
 
+/// What is wanted of tokenizer.json beside a tokenizer.model: the rest would take 300 MB for Gemma.
+#[derive(Deserialize, Serialize)]
+struct Around {
+    #[serde(default)]
+    post_processor: Json,
+}
+
 /// A vocabulary with what belongs to it.
 #[derive(Debug)]
 pub(super) struct Vocabulary {
@@ -65,12 +75,16 @@ impl Vocabulary {
     /// # Errors
     /// [`Error::File`] if there is none, [`Error::Model`] if it is broken or of an unknown kind.
     pub(super) fn read(folder: &Path, config: &Config) -> Result<Self, Error> {
+        let pieces = folder.join("tokenizer.model");
+        let tokenizer = folder.join("tokenizer.json");
         let files = Files {
-            tokenizer: Document::read_optional(&folder.join("tokenizer.json"))?,
+            tokenizer: match pieces.is_file() {
+                true => Document::read_part::<Around>(&tokenizer)?,
+                false => Document::read_optional(&tokenizer)?,
+            },
             config: Document::read_optional(&folder.join("tokenizer_config.json"))?,
             special_map: Document::read_optional(&folder.join("special_tokens_map.json"))?,
         };
-        let pieces = folder.join("tokenizer.model");
         let mut vocabulary = if pieces.is_file() {
             // Readers take a space before the text for granted.
             let (tokens, adds_space) = spm::read(&pieces, folder, &files, config)?;
@@ -83,7 +97,7 @@ impl Vocabulary {
             Self::new("gpt2", bpe.pre, bpe.tokens, bpe.merges, None)
         } else {
             return Err(Error::File {
-                path: folder.join("tokenizer.json"),
+                path: tokenizer,
                 what: "no such file, nor a tokenizer.model; get the model's tokenizer".into(),
             });
         };
