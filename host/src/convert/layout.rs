@@ -161,8 +161,8 @@ fn check(source: &Source, shape: &[usize]) -> Result<(), String> {
     }
     if source.shape != shape {
         return Err(format!(
-            "tensor {name} has shape {:?}, expected {shape:?} by {}",
-            source.shape, "config.json"
+            "tensor {name} has shape {:?}, expected {shape:?} by config.json",
+            source.shape
         ));
     }
     Ok(())

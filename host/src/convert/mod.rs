@@ -5,9 +5,9 @@
 //! folders. A model that would compute something else than its configuration says is refused.
 //!
 //! ```text
-//! config.json ──────────── config.rs ─── metadata ─┐
-//! tokenizer.json/.model ── tokenizer/ ── metadata ─┼─ GgufWriter ─ checked ─ OUT.gguf
-//! *.safetensors ── weights.rs ── layout.rs ── encode.rs ┘
+//! config.json ─── config.rs ── metadata ─────────────────┐
+//! tokenizer.json, .model ── tokenizer/ ── metadata ──────┼── GgufWriter ── checked ── OUT.gguf
+//! *.safetensors ── weights.rs ── layout.rs ── encode.rs ─┘
 //! ```
 //!
 //! # Where it differs from llama.cpp's converter
@@ -24,7 +24,10 @@
 //!   silent.
 //! - Pre-tokenizers are told apart by their structure in tokenizer.json, not by a hash of what a
 //!   known vocabulary makes of a text.
-//! - CodeLlama's tokens for filling gaps are not written.
+//! - A SentencePiece tokenizer without its tokenizer.model gets its merges' order as scores, and so
+//!   cuts texts as it should; the converter gives all tokens one score.
+//! - CodeLlama's tokens for filling gaps are not written, nor that a llama of 49152 tokens has no
+//!   beginning token: its pre-tokenizer's name says so.
 
 mod config;
 mod encode;

@@ -118,6 +118,15 @@ fn says_what_it_made() {
 }
 
 #[test]
+fn a_folder_or_its_weights_given_for_a_model() {
+    let case = Case::new("qwen2");
+    for path in [case.folder(), case.path(WEIGHTS)] {
+        let ran = run(&["inspect", path.to_str().unwrap()]);
+        assert!(ran.failed(ran.code).contains("`bantam convert`"), "{}", ran.stderr);
+    }
+}
+
+#[test]
 fn files_that_are_missing() {
     let case = Case::new("qwen2");
     fs::remove_file(case.path("tokenizer.json")).unwrap();

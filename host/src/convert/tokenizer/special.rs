@@ -53,12 +53,10 @@ impl Special {
         if let Some(tokenizer) = &files.tokenizer {
             special.read_post_processor(tokenizer, files)?;
         }
-        let named: Vec<_> = ROLES.iter().map(|(role, ..)| token_text(files, role)).collect();
         // Those that have a text first, then those that have but a number.
-        for ((_, key, _), text) in ROLES.iter().zip(&named) {
-            let Some(text) = text else { continue };
-            let text = text.as_bytes();
-            if let Some(id) = tokens.iter().position(|token| token.text == text) {
+        for (role, key, _) in ROLES {
+            let Some(text) = token_text(files, role) else { continue };
+            if let Some(id) = tokens.iter().position(|token| token.text == text.as_bytes()) {
                 special.ids.push((key, id as u32));
             }
         }
