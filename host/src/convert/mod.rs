@@ -26,6 +26,7 @@
 //!   known vocabulary makes of a text.
 //! - A SentencePiece tokenizer without its tokenizer.model gets its merges' order as scores, and so
 //!   cuts texts as it should; the converter gives all tokens one score.
+//! - tokenizer.model is believed when it says that no space goes before a text.
 //! - CodeLlama's tokens for filling gaps are not written, nor that a llama of 49152 tokens has no
 //!   beginning token: its pre-tokenizer's name says so.
 

@@ -11,7 +11,6 @@ mod spm_json;
 use std::path::Path;
 
 use bantam_core::gguf::{Value, keys};
-
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
