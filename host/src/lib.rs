@@ -19,6 +19,7 @@ pub mod memory;
 pub mod model_file;
 pub mod new_file;
 pub mod npy;
+pub mod perplexity;
 #[allow(unsafe_code)] // Lends a job on the caller's stack to other threads.
 pub mod pool;
 

@@ -76,6 +76,19 @@ pub fn with_engine<R>(
     options: &LoadOptions,
     then: impl FnOnce(&mut Engine<'_, '_>) -> Result<R, Error>,
 ) -> Result<R, Error> {
+    with_engine_and_pool(file, model, options, |engine, _| then(engine))
+}
+
+/// As [`with_engine`]; `then` is lent the engine's threads as well, for work of its own.
+///
+/// # Errors
+/// As [`with_engine`].
+pub fn with_engine_and_pool<R>(
+    file: &ModelFile,
+    model: &Model<'_>,
+    options: &LoadOptions,
+    then: impl FnOnce(&mut Engine<'_, '_>, &Pool) -> Result<R, Error>,
+) -> Result<R, Error> {
     let plan = plan(file, model, options)?;
     let mut memory = Memory::new(plan.bytes(), "the context", "try a smaller --ctx or --batch")?;
     let pool =
@@ -83,7 +96,7 @@ pub fn with_engine<R>(
     let engine_options = EngineOptions { kernels: options.kernels, parallel: &pool };
     let mut engine = Engine::new(model, &plan, memory.bytes_mut(), engine_options)
         .map_err(|error| Error::Engine(error.to_string()))?;
-    then(&mut engine)
+    then(&mut engine, &pool)
 }
 
 /// Calls `then` with the model's tokenizer, and returns what it returns.

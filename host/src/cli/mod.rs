@@ -7,6 +7,7 @@ mod completions;
 mod convert;
 mod inspect;
 mod logits;
+mod perplexity;
 mod progress;
 mod run;
 mod tokenize;
@@ -36,6 +37,7 @@ Examples:
   bantam inspect model.gguf                         what is in a file, and the memory it needs
   bantam convert HF_DIR model.gguf --type q8_0      make a file from a Hugging Face model
   bantam bench -m model.gguf -p 512 -n 128 --json   measure, for a record
+  bantam perplexity -m model.gguf -f text.txt       how well it predicts a text
 
 Exit codes:
   0    done (also when whoever read the output stopped reading)
@@ -80,6 +82,7 @@ enum Command {
     Logits(logits::LogitsArgs),
     Bench(bench::BenchArgs),
     Convert(convert::ConvertArgs),
+    Perplexity(perplexity::PerplexityArgs),
     Completions(completions::CompletionsArgs),
 }
 
@@ -94,6 +97,7 @@ pub fn main() -> ExitCode {
         Command::Logits(args) => logits::logits(&args),
         Command::Bench(args) => bench::bench(&args),
         Command::Convert(args) => convert::convert(&args),
+        Command::Perplexity(args) => perplexity::perplexity(&args),
         Command::Completions(args) => completions::completions(&args),
     };
     let flushed = io::stdout().flush().map_err(Error::stdout);

@@ -31,6 +31,13 @@ impl Progress {
         Self { what, template, start: Instant::now(), bar: None }
     }
 
+    /// Says something else beside the bar.
+    pub(super) fn say(&mut self, what: impl FnOnce() -> String) {
+        if let Some(bar) = &self.bar {
+            bar.set_message(what());
+        }
+    }
+
     /// Says how much is done, and of how much.
     pub(super) fn set(&mut self, done: u64, total: u64) {
         if self.bar.is_none() && self.start.elapsed() >= PATIENCE && io::stderr().is_terminal() {
