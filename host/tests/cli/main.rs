@@ -5,3 +5,4 @@ mod chat;
 mod commands;
 mod common;
 mod convert;
+mod perplexity;
