@@ -52,7 +52,7 @@ fn figures_are_those_of_llama_perplexity() {
             n_compared += 1;
         }
     }
-    assert_eq!(n_compared, 44, "{golden}");
+    assert_eq!(n_compared, 43, "{golden}");
     assert_eq!((number(&found, "windows"), number(&found, "scored")), (8.0, 120.0));
 }
 
@@ -140,7 +140,7 @@ fn what_does_not_fit_is_named() {
     fails(4, &["--kl-base", &place("none")], &["no such file"]);
     fails(4, &["--kl-base", text(folder.path())], &["no regular file"]);
     let nowhere = place("no/such/folder");
-    fails(1, &["-f", &file, "--ctx", "32", "--save-base", &nowhere], &["no such folder"]);
+    fails(1, &["-f", &file, "--ctx", "32", "--save-base", &nowhere], &["cannot write", &nowhere]);
 }
 
 #[test]
