@@ -63,8 +63,7 @@ pub(crate) fn run(cx: &Context, options: &Options) -> Result<()> {
     };
     Cmd::cargo().args(["build", "--release", "--package", "bantam"]).dir(cx.root()).run()?;
     let program = cx.target_dir().join("release/bantam");
-    let mut rows = Vec::new();
-    let mut cpu = String::new();
+    let (mut rows, mut cpu, mut requantized) = (Vec::new(), String::new(), Vec::new());
     for model in &models {
         let key = key(&[&program, model, &text], options.windows)?;
         let dir = work.join(format!("{}-{key}", stem_of(model)));
@@ -76,13 +75,16 @@ pub(crate) fn run(cx: &Context, options: &Options) -> Result<()> {
             rows.push(row);
             cpu = on;
         }
+        if ladder.is_requantized()? {
+            requantized.push(name_of(model));
+        }
     }
     let setting = Setting {
         text: text_name,
         windows: options.windows,
         cpu,
         commit: record::commit(cx),
-        sources: models.iter().map(|model| name_of(model)).collect(),
+        requantized,
     };
     let out = cx.root().join(&options.out);
     fs::create_dir_all(&out).with_context(|| format!("cannot make {}", out.display()))?;
@@ -140,6 +142,13 @@ impl Ladder<'_> {
         let row = Row::new(&stem_of(self.model), format, f16_bytes, &made, &scored, &speed);
         let cpu = speed["cpu"].as_str().unwrap_or_default().to_owned();
         Ok((row.with_context(|| format!("in {}", self.dir.display()))?, cpu))
+    }
+
+    /// Whether the F16 form is made of a file that was quantized before.
+    fn is_requantized(&self) -> Result<bool> {
+        let path = self.file("F16.made.json");
+        let made: Value = serde_json::from_slice(&fs::read(path)?)?;
+        Ok(made["original_bits_per_weight"].as_f64().is_some_and(|bits| bits < 16.0))
     }
 
     /// Runs a command that prints JSON, unless an earlier run has kept its answer.

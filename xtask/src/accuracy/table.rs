@@ -31,8 +31,8 @@ pub(super) struct Setting {
     pub(super) windows: u32,
     pub(super) cpu: String,
     pub(super) commit: String,
-    /// The files that the F16 forms were made of.
-    pub(super) sources: Vec<String>,
+    /// The files that were quantized before F16 forms were made of them.
+    pub(super) requantized: Vec<String>,
 }
 
 /// Claims that are often repeated of any model: format, bytes saved, and loss, in percent.
@@ -153,18 +153,20 @@ pub(super) fn markdown(rows: &[Row], setting: &Setting) -> String {
             row.generate,
         );
     }
+    if !setting.requantized.is_empty() {
+        let _ = writeln!(
+            out,
+            "\nThe baseline, F16, is made of files that are quantized themselves ({}): it is what \
+             these hold, not what was trained, and losses are those of the step from there.",
+            setting.requantized.join(", "),
+        );
+    }
     let _ = writeln!(
         out,
-        "\nThe baseline, F16, is made of {}, which are quantized themselves: it is what these files \
-         hold, not what was trained, and losses are those of the step from F16. Measured on {} \
-         ({} windows of 512 tokens, their second halves scored); ± is one standard error, and a \
-         change's is that of paired predictions. KL(F16 ‖ form) is in nats. Speeds are of a prompt of \
-         128 tokens and 32 generated ones on {}. Bantam {}.\n",
-        setting.sources.join(" and "),
-        setting.text,
-        setting.windows,
-        setting.cpu,
-        setting.commit,
+        "\nMeasured on {} ({} windows of 512 tokens, their second halves scored); ± is one standard \
+         error, and a change's is that of paired predictions. KL(F16 ‖ form) is in nats. Speeds are \
+         of a prompt of 128 tokens and of 32 generated ones on {}. Bantam {}.\n",
+        setting.text, setting.windows, setting.cpu, setting.commit,
     );
     out.push_str("| Format | Often claimed: saved, loss | Model | Measured: saved, change of perplexity |\n|---|--:|---|--:|\n");
     for (format, saved, loss) in CLAIMS {
@@ -252,13 +254,13 @@ a,Q4_0,600000,0.7,4.5,11,0.55,0.1,0.01,0.05,0.5,0.9,300,120
             windows: 8,
             cpu: "a CPU".into(),
             commit: "0123".into(),
-            sources: vec!["a.Q4_1.gguf".into()],
+            requantized: vec!["a.Q4_1.gguf".into()],
         };
         let text = markdown(&rows, &setting);
         for part in [
             "| a | F16 | 2.0 | 0.0 % | 16.00 | 10.000 ± 0.500 | baseline |",
             "| a | Q4_0 | 0.6 | 70.0 % | 4.50 | 11.000 ± 0.550 | +10.00 ± 1.00 % | 0.0500 |",
-            "is made of a.Q4_1.gguf",
+            "quantized themselves (a.Q4_1.gguf)",
             "| Q4_0 | 75 %, 8 to 12 % | a | 70.0 %, +10.00 ± 1.00 % |",
         ] {
             assert!(text.contains(part), "{part}: {text}");
