@@ -12,6 +12,7 @@ pub mod cpu;
 pub mod error;
 pub mod generate;
 pub mod gguf_writer;
+pub mod imatrix;
 pub mod interrupt;
 pub mod load;
 pub mod memory;
@@ -22,6 +23,7 @@ pub mod npy;
 pub mod perplexity;
 #[allow(unsafe_code)] // Lends a job on the caller's stack to other threads.
 pub mod pool;
+pub mod quantize;
 
 pub use error::Error;
 

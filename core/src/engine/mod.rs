@@ -271,10 +271,13 @@ impl<'m, 'b> Engine<'m, 'b> {
     /// Does a bounded piece of the pending work: a layer for one batch, or some rows of the output
     /// head.
     pub fn step(&mut self) -> Step {
-        match self.advance(&mut None) {
-            Progress::Logits { last: false, .. } | Progress::Working => Step::Working,
-            Progress::Logits { last: true, .. } => Step::Done,
-        }
+        step_of(&self.advance(&mut None))
+    }
+
+    /// As [`Engine::step`], and gives `observer` every intermediate tensor of it. Logits are those
+    /// of each batch's last token.
+    pub fn step_observed(&mut self, observer: &mut Observer<'_>) -> Step {
+        step_of(&self.advance(&mut Some(observer)))
     }
 
     /// The logits behind the last token, one per vocabulary entry; all zero before the first.
@@ -320,6 +323,13 @@ impl<'m, 'b> Engine<'m, 'b> {
 
     fn runner(&self) -> Runner<'b> {
         Runner { kernels: self.options.kernels, parallel: self.options.parallel }
+    }
+}
+
+const fn step_of(progress: &Progress) -> Step {
+    match progress {
+        Progress::Logits { last: false, .. } | Progress::Working => Step::Working,
+        Progress::Logits { last: true, .. } => Step::Done,
     }
 }
 

@@ -5,10 +5,12 @@ mod bench;
 mod chat;
 mod completions;
 mod convert;
+mod imatrix;
 mod inspect;
 mod logits;
 mod perplexity;
 mod progress;
+mod quantize;
 mod run;
 mod tokenize;
 
@@ -38,6 +40,7 @@ Examples:
   bantam convert HF_DIR model.gguf --type q8_0      make a file from a Hugging Face model
   bantam bench -m model.gguf -p 512 -n 128 --json   measure, for a record
   bantam perplexity -m model.gguf -f text.txt       how well it predicts a text
+  bantam quantize model.F16.gguf small.gguf --type Q4_K_M
 
 Exit codes:
   0    done (also when whoever read the output stopped reading)
@@ -83,6 +86,8 @@ enum Command {
     Bench(bench::BenchArgs),
     Convert(convert::ConvertArgs),
     Perplexity(perplexity::PerplexityArgs),
+    Quantize(quantize::QuantizeArgs),
+    Imatrix(imatrix::ImatrixArgs),
     Completions(completions::CompletionsArgs),
 }
 
@@ -98,6 +103,8 @@ pub fn main() -> ExitCode {
         Command::Bench(args) => bench::bench(&args),
         Command::Convert(args) => convert::convert(&args),
         Command::Perplexity(args) => perplexity::perplexity(&args),
+        Command::Quantize(args) => quantize::quantize(&args),
+        Command::Imatrix(args) => imatrix::imatrix(&args),
         Command::Completions(args) => completions::completions(&args),
     };
     let flushed = io::stdout().flush().map_err(Error::stdout);
