@@ -31,11 +31,12 @@ impl NewFile {
     /// [`Error::Write`] if no file can be made there, or if so many bytes do not fit on the disk.
     pub fn create(path: &Path, bytes: Option<u64>) -> Result<Self, Error> {
         let fail = |source| write_error(path, source);
+        let refuse = |source| Error::write(Shown(path).to_string(), source);
         // A link keeps pointing where it did; what it points to is replaced.
         let path = match fs::metadata(path) {
             Ok(found) if !found.is_file() => {
                 let source = io::Error::other("it is no regular file; name another output");
-                return Err(fail(source));
+                return Err(refuse(source));
             }
             Ok(_) => fs::canonicalize(path).map_err(fail)?,
             Err(_) => path.into(),
@@ -51,7 +52,7 @@ impl NewFile {
             .tempfile_in(folder)
             .map_err(fail)?;
         if let Some(bytes) = bytes {
-            reserve(file.as_file(), bytes).map_err(fail)?;
+            reserve(file.as_file(), bytes).map_err(refuse)?;
         }
         Ok(Self { file: BufWriter::with_capacity(BUFFER, file), path })
     }
@@ -109,8 +110,6 @@ fn reserve(file: &File, bytes: u64) -> io::Result<()> {
 fn write_error(path: &Path, source: io::Error) -> Error {
     let to = Shown(path).to_string();
     match source.kind() {
-        // An error of our own has its words already.
-        _ if source.raw_os_error().is_none() => Error::write(to, source),
         ErrorKind::StorageFull | ErrorKind::QuotaExceeded => Error::write(
             to,
             io::Error::other("the disk is full; free some of it, or name another output"),
@@ -171,6 +170,8 @@ mod tests {
         for refused in [folder.path(), Path::new("/dev/null"), Path::new("/no/such/folder/file")] {
             assert!(matches!(NewFile::create(refused, None), Err(Error::Write { .. })));
         }
+        let error = NewFile::create(Path::new("/no/such/folder/file"), None).expect_err("nowhere");
+        assert!(error.to_string().ends_with("there is no such folder; make it first"), "{error}");
     }
 
     #[test]

@@ -16,6 +16,7 @@ use super::progress::Progress;
 use crate::error::{Error, OneLine, Shown};
 use crate::imatrix::Importance;
 use crate::interrupt;
+use crate::memory::{Bytes, peak_rss};
 use crate::model_file::ModelFile;
 use crate::quantize::{self, Named, Plan, PlanOptions, Planned, Preset, WriteOptions};
 
@@ -238,7 +239,8 @@ impl<'a> Report<'a> {
         row("quantized", size(self.quantized_bytes, self.bits[1]))?;
         row("reduction", format!("{:8.1} %", self.reduction()))?;
         if self.output.is_some() {
-            row("time", format!("{:8.1} s", self.seconds))?;
+            let memory = peak_rss().map(|peak| format!(", in at most {} of memory", Bytes(peak)));
+            row("time", format!("{:8.1} s{}", self.seconds, memory.unwrap_or_default()))?;
         }
         let formats = self.formats.iter().map(|(ty, n)| format!("{n} {ty}"));
         row("tensors", formats.collect::<Vec<_>>().join(", "))?;
@@ -282,6 +284,7 @@ impl<'a> Report<'a> {
             "original_bits_per_weight": self.bits[0],
             "bits_per_weight": self.bits[1],
             "seconds": self.seconds,
+            "peak_rss_bytes": peak_rss(),
             "tensors": formats,
             "fallbacks": fallbacks.collect::<Vec<_>>(),
         })

@@ -6,3 +6,5 @@ mod commands;
 mod common;
 mod convert;
 mod perplexity;
+mod imatrix;
+mod quantize;
