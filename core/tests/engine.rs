@@ -4,7 +4,7 @@
 mod support;
 
 use bantam_core::cache::CacheType;
-use bantam_core::engine::{Engine, EngineError, EngineOptions, Step};
+use bantam_core::engine::{Engine, EngineError, EngineOptions, Stage, Step};
 use bantam_core::gguf::Gguf;
 use bantam_core::kernels::KernelSet;
 use bantam_core::model::{Model, ModelError, PlanOptions};
@@ -228,6 +228,32 @@ fn observers_see_every_stage_and_change_nothing() {
         assert_eq!(names[per_batch(6)], ("embd", None, 6, 4));
         assert_eq!(names.last(), Some(&("logits", None, 9, 1)));
         assert!(names.contains(&("ffn_out", Some(2), 6, 4)));
+    });
+}
+
+#[test]
+fn a_step_that_is_observed_is_the_same_step() {
+    let tokens = prompt(10, 5);
+    let bytes = tiny("qwen3", &MIX).write();
+    let options = PlanOptions { n_batch: 6, ..PlanOptions::new(16) };
+    let want = with_engine(&bytes, options, EngineOptions::default(), |engine| {
+        bits(engine.prefill(&tokens).unwrap())
+    });
+    with_engine(&bytes, options, EngineOptions::default(), |engine| {
+        let mut rows = Vec::new();
+        engine.start(&tokens).unwrap();
+        let mut observe = |stage: Stage, _: &[f32]| {
+            if stage.name == "ffn_act" || stage.name == "logits" {
+                rows.push((stage.name, stage.layer, stage.first_pos, stage.n_rows));
+            }
+        };
+        while engine.step_observed(&mut observe) == Step::Working {}
+        assert_eq!(bits(engine.logits()), want);
+        // Every row of the last layer, too, but no logits beside the last row's of a batch.
+        let last = Some(support::N_LAYER - 1);
+        assert!(rows.contains(&("ffn_act", last, 0, 6)) && rows.contains(&("ffn_act", last, 6, 4)));
+        let logits: Vec<_> = rows.iter().filter(|row| row.0 == "logits").collect();
+        assert_eq!(logits, [&("logits", None, 5, 1), &("logits", None, 9, 1)]);
     });
 }
 
