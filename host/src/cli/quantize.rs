@@ -41,7 +41,7 @@ pub(super) struct QuantizeArgs {
     #[arg(required_unless_present = "dry_run")]
     output: Option<PathBuf>,
     /// The mix of formats
-    #[arg(short = 'y', long = "type", value_name = "TYPE")]
+    #[arg(long = "type", value_name = "TYPE")]
     preset: String,
     /// A format for tensors whose names match; may be given more than once, the first match counts
     #[arg(long, value_name = "REGEX=TYPE")]

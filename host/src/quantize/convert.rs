@@ -149,7 +149,8 @@ impl<'a> Job<'a> {
     fn new(tensor: &'a Planned<'a>, options: WriteOptions<'a>) -> Self {
         let [n_cols, _, n_experts, _] = tensor.from.dims;
         let importance = options.importance.and_then(|all| all.of(tensor.from.name));
-        let importance = importance.filter(|columns| columns.len() as u64 == n_cols * n_experts);
+        let importance =
+            importance.filter(|columns| columns.len() as u64 == n_cols.saturating_mul(n_experts));
         let n_cols = (n_cols as usize).max(1);
         let piece = if importance.is_some() || n_cols <= PIECE {
             (PIECE / n_cols).max(1) * n_cols
