@@ -172,6 +172,11 @@ impl GgmlType {
         (n / self.block_elems()).checked_mul(self.block_bytes())
     }
 
+    /// Whether rows can be written in this format, not only read.
+    pub const fn is_written(self) -> bool {
+        !matches!(self, Self::Q2_K | Self::Q3_K | Self::IQ4_NL | Self::IQ4_XS | Self::MXFP4)
+    }
+
     /// Name, elements and bytes per block, activations.
     const fn facts(self) -> (&'static str, usize, usize, Activation) {
         use Activation::{F32, Q8};
@@ -352,6 +357,9 @@ pub(crate) fn quantize_by<F: Sixteen>(
     importance: Option<&[f32]>,
     out: &mut [u8],
 ) -> Result<(), QuantError> {
+    if !ty.is_written() {
+        return Err(QuantError::NoQuantizer(ty));
+    }
     check_lengths(ty, x.len(), out.len())?;
     if let Some(importance) = importance
         && importance.len() != x.len()
@@ -370,8 +378,8 @@ pub(crate) fn quantize_by<F: Sixteen>(
         GgmlType::Q4_K => write256::<F, BlockQ4K>(x, importance, out),
         GgmlType::Q5_K => write256::<F, BlockQ5K>(x, importance, out),
         GgmlType::Q6_K => write256::<F, BlockQ6K>(x, importance, out),
+        // Not written, and refused above.
         GgmlType::Q2_K | GgmlType::Q3_K | GgmlType::IQ4_NL | GgmlType::IQ4_XS | GgmlType::MXFP4 => {
-            return Err(QuantError::NoQuantizer(ty));
         }
     }
     Ok(())

@@ -67,12 +67,12 @@ impl Pack256 for BlockQ6K {
         let halves = ql.as_chunks_mut::<64>().0.iter_mut().zip(qh.as_chunks_mut::<32>().0);
         for ((ql, qh), q) in halves.zip(parts.q.as_chunks::<128>().0) {
             let level = |i: usize| q[i].wrapping_add(32) as u8;
-            for i in 0..64 {
-                ql[i] = level(i) & 15 | level(i + 64) << 4;
+            for (i, ql) in ql.iter_mut().enumerate() {
+                *ql = level(i) & 15 | level(i + 64) << 4;
             }
-            for i in 0..32 {
+            for (i, qh) in qh.iter_mut().enumerate() {
                 let [a, b, c, d] = [level(i), level(i + 32), level(i + 64), level(i + 96)];
-                qh[i] = a >> 4 | b >> 4 << 2 | c >> 4 << 4 | d >> 4 << 6;
+                *qh = a >> 4 | b >> 4 << 2 | c >> 4 << 4 | d >> 4 << 6;
             }
         }
         Self { ql, qh, scales: parts.s, d: parts.d.to_le_bytes() }

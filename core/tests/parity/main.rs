@@ -12,7 +12,7 @@ mod stored;
 use bantam_core::cache::CacheType;
 use bantam_core::kernels::{ActGroup, Acts, AttentionShape, KernelSet, Product, RopePairs};
 use bantam_core::par::Serial;
-use bantam_core::quant::{Activation, GgmlType};
+use bantam_core::quant::{Activation, GgmlType, quantize_row, quantize_row_weighted};
 use bantam_core::tensor::TensorView;
 use definition::{Attention, Row};
 use proptest::prelude::*;
@@ -397,5 +397,31 @@ fn the_sets_compared_here() {
         && std::is_x86_feature_detected!("f16c")
     {
         assert!(KernelSet::by_name("x86_64/avx2").is_some());
+    }
+}
+
+/// Weights are quantized to the same bytes by every set, whatever they and their importance are.
+#[test]
+fn quantize_weights() {
+    for (i, ty) in GgmlType::ALL.into_iter().filter(|ty| ty.is_written()).enumerate() {
+        for seed in 0..24 {
+            let mut source = Source::new(seed * 64 + i as u64);
+            let (x, mut importance) = (source.floats(512), source.floats(512));
+            if seed % 2 == 0 {
+                importance.iter_mut().for_each(|w| *w = w.abs());
+            }
+            let mut want = vec![0xAA; ty.row_bytes(512).unwrap()];
+            let mut weighted = want.clone();
+            quantize_row(ty, &x, &mut want).unwrap();
+            quantize_row_weighted(ty, &x, &importance, &mut weighted).unwrap();
+            for set in KernelSet::available() {
+                let mut out = vec![0x55; want.len()];
+                set.quantize_weights(ty, &x, None, &mut out).unwrap();
+                assert_eq!(out, want, "{} {ty}, seed {seed}", set.name());
+                out.fill(0x55);
+                set.quantize_weights(ty, &x, Some(&importance), &mut out).unwrap();
+                assert_eq!(out, weighted, "{} {ty} by importance, seed {seed}", set.name());
+            }
+        }
     }
 }

@@ -34,9 +34,18 @@ fn help_and_version() {
     for part in ["Examples:", "Exit codes:", "run", "inspect", "tokenize", "logits", "bench"] {
         assert!(help.contains(part), "{part}");
     }
-    for command in
-        ["run", "inspect", "tokenize", "logits", "bench", "quantize", "imatrix", "completions"]
-    {
+    for command in [
+        "run",
+        "inspect",
+        "tokenize",
+        "logits",
+        "bench",
+        "convert",
+        "perplexity",
+        "quantize",
+        "imatrix",
+        "completions",
+    ] {
         let help = run(&[command, "--help"]).ok();
         assert!(help.contains("Examples:\n  bantam "), "{command}");
     }

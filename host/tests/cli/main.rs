@@ -5,6 +5,6 @@ mod chat;
 mod commands;
 mod common;
 mod convert;
-mod perplexity;
 mod imatrix;
+mod perplexity;
 mod quantize;

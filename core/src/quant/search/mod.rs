@@ -89,10 +89,10 @@ fn halves<F: Sixteen>(x: F, up: F, down: F) -> ([u16; LANES], F) {
     (bits, F::load(&floats) * down)
 }
 
-/// How much of the mean importance every element is given beside its own: what was measured on some
-/// texts is not all that a model is for.
+/// How much of the mean importance every element is given beside its own, the mean being that of a
+/// super-block or of a block of 32: what was measured on some texts is not all that a model is for.
 const SHARED_IMPORTANCE: f32 = 0.085;
-const SHARED_IMPORTANCE_B: f32 = 0.03;
+const SHARED_IMPORTANCE_OF_32: f32 = 0.03;
 /// Importance where there is none at all.
 const LEAST_IMPORTANCE: f32 = 1.0 / 16777216.0;
 
@@ -120,7 +120,8 @@ fn spread_importance<F: Sixteen>(w: &mut [Elements], together: bool) {
     if together {
         sum = F::splat(crate::math::fold_lanes(sum.to_array()) / LANES as f32);
     }
-    let shared = sum * F::splat(if together { SHARED_IMPORTANCE } else { SHARED_IMPORTANCE_B } / w.len() as f32);
+    let share = if together { SHARED_IMPORTANCE } else { SHARED_IMPORTANCE_OF_32 };
+    let shared = sum * F::splat(share / w.len() as f32);
     for w in w {
         (F::load(w) + shared).max(F::splat(LEAST_IMPORTANCE)).store(w);
     }
