@@ -27,7 +27,7 @@ fn all_commands<'a>(model: &'a str, out: &'a str) -> [Vec<&'a str>; 9] {
         vec!["bench", "-t", "2", "-m", model, "-p", "2", "-n", "2"],
         vec!["quantize", "-t", "2", model, out, "--type", "Q4_0", "--allow-requantize"],
         vec!["imatrix", "-t", "2", "-m", model, "-f", "/proc/self/cmdline", "-o", out, "-c", "2"],
-        vec!["perplexity", "-t", "2", "-m", model, "-f", "/proc/self/cmdline"],
+        vec!["perplexity", "-t", "2", "-m", model, "-f", "/proc/self/cmdline", "-c", "16"],
     ]
 }
 

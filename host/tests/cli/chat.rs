@@ -186,7 +186,7 @@ fn ctrl_c_ends_a_single_answer() {
 
 #[test]
 fn without_a_template_lines_are_continued() {
-    let mut terminal = Terminal::start(&plain_model(), &["-n", "2"]);
+    let mut terminal = Terminal::start(&plain_model(), &["-n", "2", "--temp", "0"]);
     terminal.wait_for("no chat template");
     terminal.say("a");
     terminal.wait_for("(-n reached)");
