@@ -163,6 +163,18 @@ macro_rules! kernel_table {
         unsafe fn store_q8_0(x: &[f32], qs: &mut [i8], d: &mut [u16]) {
             store::store_q8_0::<<$isa as $crate::kernels::isa::Isa>::Lanes>(x, qs, d);
         }
+        #[cfg(not(target_os = "none"))]
+        $(#[$attr])*
+        unsafe fn quantize_weights(
+            ty: $crate::quant::GgmlType,
+            x: &[f32],
+            importance: Option<&[f32]>,
+            out: &mut [u8],
+        ) -> Result<(), $crate::quant::QuantError> {
+            $crate::quant::quantize_with::<<$isa as $crate::kernels::isa::Isa>::Lanes>(
+                ty, x, importance, out,
+            )
+        }
         $crate::kernels::Table {
             name: $name,
             is_available: $is_available,
@@ -180,6 +192,8 @@ macro_rules! kernel_table {
             soft_cap,
             store_f16,
             store_q8_0,
+            #[cfg(not(target_os = "none"))]
+            quantize_weights,
         }
     }};
 }

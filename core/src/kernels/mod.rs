@@ -29,6 +29,8 @@ pub use args::{ActGroup, Acts, Attend, AttentionShape, CacheRef, MatmulRows, Rop
 pub use matmul::Product;
 
 use crate::quant::{GgmlType, QuantError};
+#[cfg(target_os = "none")]
+use crate::quant::{Plain, quantize_with};
 use core::fmt;
 
 /// The functions of one set. All are unsafe to call unless the CPU has the set's features.
@@ -49,7 +51,14 @@ struct Table {
     soft_cap: unsafe fn(&mut [f32], f32),
     store_f16: unsafe fn(&[f32], &mut [u16]),
     store_q8_0: unsafe fn(&[f32], &mut [i8], &mut [u16]),
+    /// Not for boards: their programs hold the whole table, but do not make models.
+    #[cfg(not(target_os = "none"))]
+    quantize_weights: QuantizeWeights,
 }
+
+#[cfg(not(target_os = "none"))]
+type QuantizeWeights =
+    unsafe fn(GgmlType, &[f32], Option<&[f32]>, &mut [u8]) -> Result<(), QuantError>;
 
 /// Every set compiled into this build, slowest first; the scalar one is always there.
 static TABLES: &[&Table] = &[
@@ -66,26 +75,6 @@ static TABLES: &[&Table] = &[
     &x86_64::AVX2,
     #[cfg(target_arch = "x86_64")]
     &x86_64::AVX512_VNNI,
-];
-
-type Quantize = unsafe fn(GgmlType, &[f32], Option<&[f32]>, &mut [u8]) -> Result<(), QuantError>;
-
-/// How each of `TABLES` quantizes weights. Beside them, not in them: a board's program has the
-/// tables of its sets, but does not make models.
-static QUANTIZERS: &[Quantize] = &[
-    scalar::quantize_weights,
-    #[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
-    aarch64::quantize_weights,
-    #[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
-    aarch64::quantize_weights,
-    #[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
-    aarch64::quantize_weights,
-    #[cfg(bantam_arm_dsp)]
-    scalar::quantize_weights,
-    #[cfg(target_arch = "x86_64")]
-    x86_64::quantize_weights_avx2,
-    #[cfg(target_arch = "x86_64")]
-    x86_64::quantize_weights_avx512,
 ];
 
 /// One instruction set's kernels, known to run on this CPU.
@@ -141,10 +130,11 @@ impl KernelSet {
         importance: Option<&[f32]>,
         out: &mut [u8],
     ) -> Result<(), QuantError> {
-        let table = TABLES.iter().position(|table| core::ptr::eq(*table, self.0));
-        let quantize = table.and_then(|i| QUANTIZERS.get(i)).unwrap_or(&QUANTIZERS[0]);
+        #[cfg(not(target_os = "none"))]
         // SAFETY: a KernelSet exists only for a set whose features this CPU has.
-        unsafe { quantize(ty, x, importance, out) }
+        return unsafe { (self.0.quantize_weights)(ty, x, importance, out) };
+        #[cfg(target_os = "none")]
+        return quantize_with::<Plain>(ty, x, importance, out);
     }
 
     /// Multiplies some weight rows with every token's activations.

@@ -24,7 +24,7 @@ pub mod q5_1;
 pub mod q5_k;
 pub mod q6_k;
 pub mod q8_0;
-pub mod search;
+mod search;
 
 use crate::math::Sixteen;
 use block::{Block32, Block256, FloatBlock, Pack32, Pack256, Quantize, blocks, blocks_mut};
@@ -43,6 +43,7 @@ use q5_1::BlockQ5_1;
 use q5_k::BlockQ5K;
 use q6_k::BlockQ6K;
 use q8_0::BlockQ8_0;
+pub(crate) use search::Plain;
 
 /// A tensor's storage format, numbered as in GGUF files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -163,6 +164,12 @@ impl GgmlType {
         self.facts().3
     }
 
+    /// Whether [`quantize_row`] writes it.
+    pub const fn is_writable(self) -> bool {
+        use GgmlType::{IQ4_NL, IQ4_XS, MXFP4, Q2_K, Q3_K};
+        !matches!(self, Q2_K | Q3_K | IQ4_NL | IQ4_XS | MXFP4)
+    }
+
     /// Bytes of a row of `n` weights, or `None` if its last block is not whole or the number does
     /// not fit.
     pub fn row_bytes(self, n: usize) -> Option<usize> {
@@ -170,11 +177,6 @@ impl GgmlType {
             return None;
         }
         (n / self.block_elems()).checked_mul(self.block_bytes())
-    }
-
-    /// Whether rows can be written in this format, not only read.
-    pub const fn is_written(self) -> bool {
-        !matches!(self, Self::Q2_K | Self::Q3_K | Self::IQ4_NL | Self::IQ4_XS | Self::MXFP4)
     }
 
     /// Name, elements and bytes per block, activations.
@@ -321,7 +323,7 @@ pub fn dequantize_row(ty: GgmlType, bytes: &[u8], out: &mut [f32]) -> Result<(),
 /// [`QuantError::Length`] if the lengths do not fit the format and each other. `out` is then
 /// untouched.
 pub fn quantize_row(ty: GgmlType, x: &[f32], out: &mut [u8]) -> Result<(), QuantError> {
-    quantize(ty, x, None, out)
+    quantize_with::<Plain>(ty, x, None, out)
 }
 
 /// As [`quantize_row`], but makes errors small where they matter: `importance` says for each
@@ -338,26 +340,18 @@ pub fn quantize_row_weighted(
     importance: &[f32],
     out: &mut [u8],
 ) -> Result<(), QuantError> {
-    quantize(ty, x, Some(importance), out)
+    quantize_with::<Plain>(ty, x, Some(importance), out)
 }
 
-fn quantize(
-    ty: GgmlType,
-    x: &[f32],
-    importance: Option<&[f32]>,
-    out: &mut [u8],
-) -> Result<(), QuantError> {
-    quantize_by::<search::Plain>(ty, x, importance, out)
-}
-
+/// Either of the above, sixteen floats at a time in the registers of a kernel set.
 #[inline(always)]
-pub(crate) fn quantize_by<F: Sixteen>(
+pub(crate) fn quantize_with<F: Sixteen>(
     ty: GgmlType,
     x: &[f32],
     importance: Option<&[f32]>,
     out: &mut [u8],
 ) -> Result<(), QuantError> {
-    if !ty.is_written() {
+    if !ty.is_writable() {
         return Err(QuantError::NoQuantizer(ty));
     }
     check_lengths(ty, x.len(), out.len())?;

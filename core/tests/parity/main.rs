@@ -31,6 +31,18 @@ const OFFSETS: std::ops::Range<usize> = 0..17;
 /// Lengths that rows are tried with.
 const LENGTHS: std::ops::Range<usize> = 0..68;
 
+/// Formats that weights can be written in, except floats.
+const WRITTEN: [GgmlType; 8] = [
+    GgmlType::Q4_0,
+    GgmlType::Q4_1,
+    GgmlType::Q5_0,
+    GgmlType::Q5_1,
+    GgmlType::Q8_0,
+    GgmlType::Q4_K,
+    GgmlType::Q5_K,
+    GgmlType::Q6_K,
+];
+
 /// All that a kernel wrote, and what lies around it, as bits.
 type Bits = Vec<u32>;
 
@@ -353,6 +365,30 @@ parity! {
         })
     }
 
+    quantize_weights(source, exponent in -140i32..120, offset in OFFSETS, weighted in any::<bool>()) {
+        // More than the sixteen blocks of 32 that go side by side.
+        WRITTEN.map(|ty| {
+            let n = 256 * (1 + source.below(3)) as usize;
+            let mut x = source.floats(n);
+            scaled(&mut x, exponent);
+            let importance = weighted.then(|| source.floats(n));
+            let n_bytes = ty.row_bytes(n).unwrap();
+            let mut want = vec![0xA5; n_bytes + BEHIND];
+            let row = &mut want[..n_bytes];
+            match &importance {
+                Some(importance) => quantize_row_weighted(ty, &x, importance, row).unwrap(),
+                None => quantize_row(ty, &x, row).unwrap(),
+            }
+            let x = shifted(&x, offset);
+            Case::new(format!("{ty} of {n}"), integers(&want), move |set| {
+                let mut out = vec![0xA5; n_bytes + BEHIND];
+                let row = &mut out[..n_bytes];
+                set.quantize_weights(ty, &x[offset..], importance.as_deref(), row).unwrap();
+                integers(&out)
+            })
+        })
+    }
+
     store_f16(source, exponent in -140i32..120) {
         each_length(&mut source, |source, n, offset| {
             let mut x = source.floats(n);
@@ -397,31 +433,5 @@ fn the_sets_compared_here() {
         && std::is_x86_feature_detected!("f16c")
     {
         assert!(KernelSet::by_name("x86_64/avx2").is_some());
-    }
-}
-
-/// Weights are quantized to the same bytes by every set, whatever they and their importance are.
-#[test]
-fn quantize_weights() {
-    for (i, ty) in GgmlType::ALL.into_iter().filter(|ty| ty.is_written()).enumerate() {
-        for seed in 0..24 {
-            let mut source = Source::new(seed * 64 + i as u64);
-            let (x, mut importance) = (source.floats(512), source.floats(512));
-            if seed % 2 == 0 {
-                importance.iter_mut().for_each(|w| *w = w.abs());
-            }
-            let mut want = vec![0xAA; ty.row_bytes(512).unwrap()];
-            let mut weighted = want.clone();
-            quantize_row(ty, &x, &mut want).unwrap();
-            quantize_row_weighted(ty, &x, &importance, &mut weighted).unwrap();
-            for set in KernelSet::available() {
-                let mut out = vec![0x55; want.len()];
-                set.quantize_weights(ty, &x, None, &mut out).unwrap();
-                assert_eq!(out, want, "{} {ty}, seed {seed}", set.name());
-                out.fill(0x55);
-                set.quantize_weights(ty, &x, Some(&importance), &mut out).unwrap();
-                assert_eq!(out, weighted, "{} {ty} by importance, seed {seed}", set.name());
-            }
-        }
     }
 }

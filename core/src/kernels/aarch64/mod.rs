@@ -15,4 +15,3 @@ mod rows;
 pub(super) use dotprod::TABLE as DOTPROD;
 pub(super) use i8mm::TABLE as I8MM;
 pub(super) use neon::TABLE as NEON;
-pub(super) use neon::quantize_weights;

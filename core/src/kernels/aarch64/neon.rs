@@ -11,7 +11,6 @@ use crate::kernels::isa::{Isa, kernel_table};
 use crate::kernels::lanes::{Register, Registers};
 use crate::kernels::rows::matmul_rows;
 use crate::math::{CANONICAL_NAN, EXP_MAGIC, LANES};
-use crate::quant::{GgmlType, QuantError, quantize_by};
 
 struct Neon;
 
@@ -226,13 +225,4 @@ fn narrow(x: float32x4_t) -> uint16x4_t {
 fn bits_of_magnitude(x: float32x4_t) -> uint32x4_t {
     // SAFETY: NEON is a feature of the target.
     unsafe { vreinterpretq_u32_f32(vabsq_f32(x)) }
-}
-
-pub(in crate::kernels) unsafe fn quantize_weights(
-    ty: GgmlType,
-    x: &[f32],
-    importance: Option<&[f32]>,
-    out: &mut [u8],
-) -> Result<(), QuantError> {
-    quantize_by::<<Neon as Isa>::Lanes>(ty, x, importance, out)
 }

@@ -14,7 +14,6 @@ use crate::kernels::lanes::Registers;
 use crate::kernels::rows::{
     At, Format, Kind, RowSimd, Span, TileRows, compiled_under, matmul_rows, tiles,
 };
-use crate::quant::{GgmlType, QuantError, quantize_by};
 
 pub(super) struct Avx2;
 
@@ -337,14 +336,4 @@ impl RowSimd for Rows {
         // SAFETY: passed on to the caller. Sixteen registers hold 1 × 4 sums of each kind.
         unsafe { tiles::<Self, F, 1, 4>(self, m, 0) }
     }
-}
-
-#[target_feature(enable = "avx2,fma,f16c")]
-pub(in crate::kernels) unsafe fn quantize_weights_avx2(
-    ty: GgmlType,
-    x: &[f32],
-    importance: Option<&[f32]>,
-    out: &mut [u8],
-) -> Result<(), QuantError> {
-    quantize_by::<<Avx2 as Isa>::Lanes>(ty, x, importance, out)
 }

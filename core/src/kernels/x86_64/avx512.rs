@@ -15,7 +15,7 @@ use crate::kernels::lanes::Registers;
 use crate::kernels::rows::{
     At, Format, Kind, NEAR_ROWS, Q8_0, RowSimd, Span, TileRows, compiled_under, matmul_rows, tiles,
 };
-use crate::quant::{GgmlType, QuantError, quantize_by};
+use crate::quant::GgmlType;
 
 pub(super) struct Avx512;
 
@@ -343,14 +343,4 @@ impl RowSimd for Rows {
             tiles::<Self, F, 1, 6>(self, m, row)
         }
     }
-}
-
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2,fma,f16c")]
-pub(in crate::kernels) unsafe fn quantize_weights_avx512(
-    ty: GgmlType,
-    x: &[f32],
-    importance: Option<&[f32]>,
-    out: &mut [u8],
-) -> Result<(), QuantError> {
-    quantize_by::<<Avx512 as Isa>::Lanes>(ty, x, importance, out)
 }

@@ -6,6 +6,4 @@ mod dots;
 mod registers;
 
 pub(super) use avx2::TABLE as AVX2;
-pub(super) use avx2::quantize_weights_avx2;
 pub(super) use avx512::TABLE as AVX512_VNNI;
-pub(super) use avx512::quantize_weights_avx512;

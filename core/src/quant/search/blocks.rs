@@ -21,7 +21,10 @@ const NEAR: [[f32; LANES]; 2] = [
     ],
     [0.0, -0.07, 0.07, 0.0, -0.07, 0.07, 0.0, -0.07, 0.07, 0.0, -0.07, 0.07, 0.0, -0.07, 0.07, 0.0],
 ];
+/// How often grids follow the integers chosen for them.
 const ROUNDS: usize = 4;
+/// What every element has of its block's mean importance.
+const SHARED_IMPORTANCE: f32 = 0.03;
 
 /// Writes blocks that stand for `x`, whose elements count by their importance.
 #[inline(always)]
@@ -47,7 +50,7 @@ pub(in crate::quant) fn weighted_blocks<F: Sixteen, B: Pack32>(
         }
         let mut w = [[0.0; LANES]; LONGEST];
         side_by_side(importance, &mut w);
-        spread_importance::<F>(&mut w, false);
+        spread_importance::<F>(&mut w, SHARED_IMPORTANCE, false);
         // Errors of large elements count more, by the row's mean square. Beside one that is far
         // larger than a block, no element of the block is large.
         let ratio = (F::splat(row_up) * down).min(F::splat(1048576.0));
@@ -110,17 +113,16 @@ fn search<F: Sixteen>(groups: &Groups<'_, F>, up: F, down: F) -> Grid<F> {
 /// A grid like a fit's, as half floats can hold it.
 #[inline(always)]
 fn near<F: Sixteen>(groups: &Groups<'_, F>, fit: &Fit<F>, step: usize, up: F, down: F) -> Grid<F> {
-    let half = |x: F| halves(x, up, down).1;
     if groups.kind == Kind::Scale {
         let factor = F::splat(1.0) + groups.candidate(&NEAR_SCALE, step);
-        return Grid::new(half(fit.scale * factor), F::splat(0.0));
+        return Grid::new(halves(fit.scale * factor, up, down).1, F::splat(0.0));
     }
     let factor = F::splat(1.0) + groups.candidate(&NEAR[0], step);
-    let scale = half(fit.scale * factor);
+    let scale = halves(fit.scale * factor, up, down).1;
     // The levels' mean is taken to be in the middle of them.
     let middle = F::splat(0.5 * groups.high);
     let off = middle * (scale - fit.scale) + groups.candidate(&NEAR[1], step) * fit.scale;
-    Grid::new(scale, half(fit.min + off))
+    Grid::new(scale, halves(fit.min + off, up, down).1)
 }
 
 #[inline(always)]

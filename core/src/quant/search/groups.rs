@@ -225,7 +225,8 @@ impl<F: Sixteen> Best<F> {
     #[inline(always)]
     pub(super) fn merged(&mut self, doubled: bool) -> [F; 2] {
         if doubled {
-            let (mut cost, [mut a, mut b]) = (self.cost.to_array(), self.what.map(F::to_array));
+            let (mut cost, [a, b]) = (self.cost.to_array(), self.what);
+            let (mut a, mut b) = (a.to_array(), b.to_array());
             for (i, j) in (0..LANES / 2).zip(LANES / 2..) {
                 let from = if cost[i] > cost[j] { j } else { i };
                 (cost[i], a[i], b[i]) = (cost[from], a[from], b[from]);

@@ -11,9 +11,9 @@ mod plain;
 mod super_block;
 
 use crate::half::{f16_to_f32, f32_to_f16};
-use crate::math::{EXP_MAGIC, LANES, Sixteen};
+use crate::math::{EXP_MAGIC, LANES, Sixteen, fold_lanes};
 pub(super) use blocks::weighted_blocks;
-pub(super) use plain::Plain;
+pub(crate) use plain::Plain;
 pub(super) use super_block::super_block;
 
 /// Elements of the longest group.
@@ -89,17 +89,16 @@ fn halves<F: Sixteen>(x: F, up: F, down: F) -> ([u16; LANES], F) {
     (bits, F::load(&floats) * down)
 }
 
-/// How much of the mean importance every element is given beside its own, the mean being that of a
-/// super-block or of a block of 32: what was measured on some texts is not all that a model is for.
-const SHARED_IMPORTANCE: f32 = 0.085;
-const SHARED_IMPORTANCE_OF_32: f32 = 0.03;
 /// Importance where there is none at all.
 const LEAST_IMPORTANCE: f32 = 1.0 / 16777216.0;
 
 /// Makes `w`, which may be any floats, how much each squared error counts: for an element that
 /// counts most, about 1. Lanes are apart, unless `together`.
+///
+/// Every element is given `shared` of the mean beside its own: what was measured on some texts is
+/// not all that a model is for.
 #[inline(always)]
-fn spread_importance<F: Sixteen>(w: &mut [Elements], together: bool) {
+fn spread_importance<F: Sixteen>(w: &mut [Elements], shared: f32, together: bool) {
     let zero = F::splat(0.0);
     let mut largest = zero;
     for w in &mut *w {
@@ -118,10 +117,9 @@ fn spread_importance<F: Sixteen>(w: &mut [Elements], together: bool) {
         scaled.store(w);
     }
     if together {
-        sum = F::splat(crate::math::fold_lanes(sum.to_array()) / LANES as f32);
+        sum = F::splat(fold_lanes(sum.to_array()) / LANES as f32);
     }
-    let share = if together { SHARED_IMPORTANCE } else { SHARED_IMPORTANCE_OF_32 };
-    let shared = sum * F::splat(share / w.len() as f32);
+    let shared = sum * F::splat(shared / w.len() as f32);
     for w in w {
         (F::load(w) + shared).max(F::splat(LEAST_IMPORTANCE)).store(w);
     }

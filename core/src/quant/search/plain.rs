@@ -4,7 +4,7 @@ use crate::math::{Float, LANES, Sixteen};
 use core::ops::{Add, Div, Mul, Neg, Sub};
 
 #[derive(Clone, Copy)]
-pub(in crate::quant) struct Plain([f32; LANES]);
+pub(crate) struct Plain([f32; LANES]);
 
 macro_rules! operators {
     ($($trait:ident $method:ident),*) => {$(

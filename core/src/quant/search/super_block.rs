@@ -19,6 +19,8 @@ const NEAR: [[f32; LANES]; 2] = [
 /// Sub-scales around the nearest one where there are no minimums.
 const NEAR_S: [f32; LANES] =
     [0.0, -1.0, 1.0, -2.0, 2.0, -3.0, 3.0, -4.0, 4.0, -5.0, 5.0, -6.0, 6.0, -7.0, 7.0, 8.0];
+/// What every element has of the mean importance.
+const SHARED_IMPORTANCE: f32 = 0.085;
 /// How often scales follow the sub-scales chosen for them.
 const ROUNDS: usize = 2;
 
@@ -64,7 +66,7 @@ pub(in crate::quant) fn super_block<F: Sixteen, B: Pack256>(
     match importance {
         Some(importance) => {
             side_by_side(importance, w);
-            spread_importance::<F>(w, true);
+            spread_importance::<F>(w, SHARED_IMPORTANCE, true);
             by_size::<F>(w, columns, B::SIZE_COUNTS);
         }
         None => by_size_alone::<F>(w, columns, B::HAS_MIN),
@@ -249,7 +251,6 @@ impl<F: Sixteen> Search<'_, F> {
     #[inline(always)]
     fn next_scales(&self, sums: &Sums<F>, s: F, m: F) -> (Half<F>, Half<F>) {
         // Lanes that hold the same group twice do so in every sum.
-        let total = |x: F| fold_lanes(x.to_array());
         let (ss, sx) = (total(s * s * sums.qq), total(s * sums.xq));
         let mut next = [0.0; LANES];
         if self.groups.kind == Kind::Scale {
@@ -267,8 +268,10 @@ impl<F: Sixteen> Search<'_, F> {
         }
         let (bits, values) = halves(F::load(&next), self.up, self.down);
         let values = values.to_array();
-        let half = |i: usize| Half { bits: bits[i], value: F::splat(values[i]) };
-        (half(0), half(1))
+        (
+            Half { bits: bits[0], value: F::splat(values[0]) },
+            Half { bits: bits[1], value: F::splat(values[1]) },
+        )
     }
 
     #[inline(always)]
@@ -289,4 +292,9 @@ impl<F: Sixteen> Search<'_, F> {
         }
         parts
     }
+}
+
+#[inline(always)]
+fn total<F: Sixteen>(x: F) -> f32 {
+    fold_lanes(x.to_array())
 }
