@@ -192,9 +192,7 @@ pub(super) fn bench(args: &BenchArgs) -> Result<(), Error> {
     };
     let mut out = io::stdout().lock();
     let written = if args.json {
-        serde_json::to_writer_pretty(&mut out, &report)
-            .map_err(io::Error::from)
-            .and_then(|()| writeln!(out))
+        super::write_json(&mut out, &report)
     } else {
         print(&mut out, &report, &file)
     };

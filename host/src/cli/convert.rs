@@ -75,9 +75,7 @@ pub(super) fn convert(args: &ConvertArgs) -> Result<(), Error> {
     let seconds = start.elapsed().as_secs_f64();
     let mut out = io::stdout().lock();
     let written = if args.json {
-        serde_json::to_writer_pretty(&mut out, &as_json(args, &report, seconds))
-            .map_err(io::Error::from)
-            .and_then(|()| writeln!(out))
+        super::write_json(&mut out, &as_json(args, &report, seconds))
     } else {
         write_text(&mut out, args, &report, seconds)
     };

@@ -50,9 +50,7 @@ pub(super) fn inspect(args: &InspectArgs) -> Result<(), Error> {
     file.check_unchanged()?;
     let mut out = BufWriter::new(io::stdout().lock());
     let written = if args.json {
-        serde_json::to_writer_pretty(&mut out, &as_json(&file, &gguf, &memory))
-            .map_err(io::Error::from)
-            .and_then(|()| writeln!(out))
+        super::write_json(&mut out, &as_json(&file, &gguf, &memory))
     } else {
         print(&mut out, &file, &gguf, &memory)
     };

@@ -127,6 +127,12 @@ fn say(line: impl std::fmt::Display) {
     let _ = writeln!(io::stderr(), "{line}");
 }
 
+/// Writes a report as JSON, and a line end.
+fn write_json(out: &mut dyn Write, report: &impl serde::Serialize) -> io::Result<()> {
+    serde_json::to_writer_pretty(&mut *out, report).map_err(io::Error::from)?;
+    writeln!(out)
+}
+
 /// A panic is a fault in this program; it says so in one line, with the place.
 fn report_panics_in_one_line() {
     std::panic::set_hook(Box::new(|info| {
