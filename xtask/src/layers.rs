@@ -39,6 +39,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ),
     // 5: what a caller holds
     ("sampler", &["math", "rng"]),
+    ("schema", &["tokenizer"]),
     (
         "engine",
         &[

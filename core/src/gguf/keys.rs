@@ -232,3 +232,9 @@ pub const TOKENIZER_FIM_REP_TOKEN_ID: &str = "tokenizer.ggml.fim_rep_token_id";
 pub const TOKENIZER_FIM_SEP_TOKEN_ID: &str = "tokenizer.ggml.fim_sep_token_id";
 /// String, a Jinja template. How messages become a prompt; none.
 pub const TOKENIZER_CHAT_TEMPLATE: &str = "tokenizer.chat_template";
+
+// This project's own.
+
+/// String, as [`Schema::parse`](crate::schema::Schema::parse) reads it. Which answers the model
+/// gives; none.
+pub const BANTAM_SCHEMA: &str = "bantam.schema";

@@ -196,7 +196,11 @@ fn keys_are_spelt_as_upstream_spells_them() {
     let ours: Vec<&str> = code.filter_map(|line| line.split('"').nth(1)).collect();
     assert!(ours.len() > 90);
     for (i, key) in ours.iter().enumerate() {
-        assert!(known.contains(key) || LLAMA_CPP_ONLY.contains(key), "{key} is no one's key");
+        let own = key.starts_with("bantam.");
+        assert!(
+            known.contains(key) || LLAMA_CPP_ONLY.contains(key) || own,
+            "{key} is no one's key"
+        );
         assert!(!ours[..i].contains(key), "{key} stands there twice");
     }
 }

@@ -4,6 +4,8 @@ use crate::Token;
 
 use super::Tokenizer;
 use super::attr::Attr;
+use super::spelling::Spelling;
+use super::vocab::Vocab;
 
 /// Bytes of key gathered before they are checked for whole characters.
 const CHUNK: usize = 64;
@@ -45,49 +47,25 @@ impl Detokenizer {
         special: bool,
         mut write: impl FnMut(&str),
     ) {
-        let vocab = &tokenizer.vocab;
-        let attr = vocab.attr(token);
-        let mut strip = core::mem::take(&mut self.at_start);
-        if attr.any(Attr::HIDDEN) && !special {
-            return;
-        }
-        let text = vocab.text(token);
-        if attr.any(Attr::SPECIAL) {
-            let text = if strip { text.strip_prefix(b" ").unwrap_or(text) } else { text };
-            return self.take(text, &mut write);
-        }
-        if attr.any(Attr::BYTE) {
-            return self.take(&[byte_named(text)], &mut write);
-        }
-        if !attr.any(Attr::NORMAL) {
-            return;
-        }
+        let mut bytes = TokenBytes::new(&tokenizer.vocab, token, special);
+        // A byte's own token is no space that the tokenizer put there.
+        let mut strip = core::mem::take(&mut self.at_start) && bytes.how != How::Named;
         let mut chunk = [0; CHUNK];
-        let mut len = 0;
-        let mut rest = text;
-        while !rest.is_empty() {
-            // A text that spells no key there is taken as it stands.
-            let (byte, after) = match vocab.spelling.split(rest) {
-                Some(split) => split,
-                None => match rest.split_first() {
-                    Some((&byte, after)) => (byte, after),
-                    None => break,
-                },
-            };
-            rest = after;
-            if core::mem::take(&mut strip) && byte == b' ' {
-                continue;
-            }
-            if let Some(place) = chunk.get_mut(len) {
+        loop {
+            let mut len = 0;
+            for (place, byte) in chunk.iter_mut().zip(&mut bytes) {
                 *place = byte;
                 len += 1;
             }
-            if len == CHUNK {
-                self.take(&chunk, &mut write);
-                len = 0;
+            let mut piece = chunk.get(..len).unwrap_or_default();
+            if core::mem::take(&mut strip) {
+                piece = piece.strip_prefix(b" ").unwrap_or(piece);
+            }
+            self.take(piece, &mut write);
+            if len < CHUNK {
+                return;
             }
         }
-        self.take(chunk.get(..len).unwrap_or_default(), &mut write);
     }
 
     /// Ends the text: writes U+FFFD if bytes of a character are still waiting.
@@ -140,6 +118,61 @@ impl Detokenizer {
                 _ => write(REPLACEMENT),
             }
         }
+    }
+}
+
+/// The bytes of a token's text, in order. [`Tokenizer::bytes`] gives them.
+#[derive(Debug, Clone)]
+pub struct TokenBytes<'m> {
+    /// What is left of the text as the file has it.
+    rest: &'m [u8],
+    how: How,
+}
+
+/// How a file's text is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum How {
+    /// As it stands.
+    Stored,
+    Spelled(Spelling),
+    /// As the name of a byte.
+    Named,
+}
+
+impl<'m> TokenBytes<'m> {
+    /// The bytes of hidden tokens, those of their names, only if `special`.
+    pub(super) fn new(vocab: &Vocab<'m, '_>, token: Token, special: bool) -> Self {
+        let attr = vocab.attr(token);
+        let how = if attr.any(Attr::SPECIAL) {
+            How::Stored
+        } else if attr.any(Attr::BYTE) {
+            How::Named
+        } else {
+            How::Spelled(vocab.spelling)
+        };
+        let shown = if attr.any(Attr::HIDDEN) {
+            special
+        } else {
+            attr.any(Attr::SPECIAL.or(Attr::BYTE).or(Attr::NORMAL))
+        };
+        Self { rest: if shown { vocab.text(token) } else { &[] }, how }
+    }
+}
+
+impl Iterator for TokenBytes<'_> {
+    type Item = u8;
+
+    #[inline]
+    fn next(&mut self) -> Option<u8> {
+        let (&first, after) = self.rest.split_first()?;
+        let (byte, rest) = match self.how {
+            How::Stored => (first, after),
+            // A text that spells no key there is taken as it stands.
+            How::Spelled(spelling) => spelling.split(self.rest).unwrap_or((first, after)),
+            How::Named => (byte_named(self.rest), &[][..]),
+        };
+        self.rest = rest;
+        Some(byte)
     }
 }
 

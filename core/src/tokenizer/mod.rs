@@ -45,7 +45,7 @@ mod table;
 mod unicode;
 mod vocab;
 
-pub use decode::Detokenizer;
+pub use decode::{Detokenizer, TokenBytes};
 pub use error::TokenizerError;
 pub use meta::TokenizerPlan;
 pub use unicode::UNICODE_VERSION;
@@ -219,6 +219,12 @@ impl<'m, 'b> Tokenizer<'m, 'b> {
     /// (`Ġ` or `▁` for a space); empty for a number out of range. [`Detokenizer`] gives text.
     pub fn piece(&self, token: Token) -> &'m [u8] {
         self.vocab.text(token)
+    }
+
+    /// Returns the bytes that a token adds to a text. A token can end inside a character; control
+    /// tokens and the unknown one add none.
+    pub fn bytes(&self, token: Token) -> TokenBytes<'m> {
+        TokenBytes::new(&self.vocab, token, false)
     }
 
     /// Returns the token whose text the file has exactly so.

@@ -1,0 +1,160 @@
+//! Numbers of a range, digit by digit, decided by what the digits so far can still become.
+
+use super::MAX_NUMBER;
+
+/// Numbers from `min` to `max`, both counted in tenths.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Range {
+    min: i64,
+    max: i64,
+    /// Tenths between neighbours: 10 for whole numbers, 1 for those with a decimal.
+    unit: u8,
+}
+
+/// Why bounds make no range.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum BadRange {
+    /// One is no number, or too large.
+    Bound,
+    /// They are the wrong way round.
+    Empty,
+}
+
+/// How far a number has been written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Digits {
+    negative: bool,
+    whole: u32,
+    part: Part,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Part {
+    Nothing,
+    Sign,
+    Whole,
+    Point,
+    Tenth,
+}
+
+impl Digits {
+    pub(super) const NONE: Digits = Digits { negative: false, whole: 0, part: Part::Nothing };
+}
+
+impl Range {
+    /// Returns the range of `MIN:MAX`, of whole numbers or of those with a decimal.
+    pub(super) fn parse(bounds: &[u8], whole: bool) -> Result<Self, BadRange> {
+        let colon = bounds.iter().position(|&b| b == b':').ok_or(BadRange::Bound)?;
+        let (min, max) = bounds.split_at_checked(colon).ok_or(BadRange::Bound)?;
+        let max = max.get(1..).unwrap_or_default();
+        let tenths = |text| tenths(text, whole).ok_or(BadRange::Bound);
+        let (min, max) = (tenths(min)?, tenths(max)?);
+        if min > max {
+            return Err(BadRange::Empty);
+        }
+        Ok(Range { min, max, unit: if whole { 10 } else { 1 } })
+    }
+
+    /// Returns a length that no number of the range exceeds, in bytes.
+    pub(super) fn max_bytes(self) -> usize {
+        let largest = self.min.unsigned_abs().max(self.max.unsigned_abs()) / 10;
+        let digits = largest.checked_ilog10().unwrap_or(0) as usize + 1;
+        usize::from(self.min < 0) + digits + if self.unit == 1 { 2 } else { 0 }
+    }
+
+    /// Takes one more byte of a number; `None` if no number of the range goes on so.
+    pub(super) fn step(self, digits: Digits, byte: u8) -> Option<Digits> {
+        let digit = u32::from(byte.wrapping_sub(b'0'));
+        let to = |whole, part| Some(Digits { whole, part, ..digits });
+        match (digits.part, byte) {
+            (Part::Nothing, b'-') => {
+                self.magnitudes(true)?;
+                Some(Digits { negative: true, whole: 0, part: Part::Sign })
+            }
+            (Part::Nothing | Part::Sign, b'0'..=b'9') => {
+                self.may_begin(digits.negative, digit).then_some(())?;
+                to(digit, Part::Whole)
+            }
+            (Part::Whole, b'0'..=b'9') if digits.whole > 0 => {
+                let whole = digits.whole.checked_mul(10)?.checked_add(digit)?;
+                self.may_begin(digits.negative, whole).then_some(())?;
+                to(whole, Part::Whole)
+            }
+            (Part::Whole, b'.') if self.unit == 1 => {
+                let (low, high) = self.magnitudes(digits.negative)?;
+                let whole = u64::from(digits.whole) * 10;
+                (whole < high && whole + 9 >= low).then_some(())?;
+                to(digits.whole, Part::Point)
+            }
+            (Part::Point, b'1'..=b'9') => {
+                let tenths = u64::from(digits.whole) * 10 + u64::from(digit);
+                self.has(digits.negative, tenths).then_some(())?;
+                to(digits.whole, Part::Tenth)
+            }
+            _ => None,
+        }
+    }
+
+    /// Returns whether the digits are a number of the range.
+    pub(super) fn is_whole(self, digits: Digits) -> bool {
+        match digits.part {
+            Part::Whole => self.has(digits.negative, u64::from(digits.whole) * 10),
+            Part::Tenth => true,
+            Part::Nothing | Part::Sign | Part::Point => false,
+        }
+    }
+
+    /// Returns the least and the greatest magnitude of the negative numbers, or of the others.
+    fn magnitudes(self, negative: bool) -> Option<(u64, u64)> {
+        let (low, high) = match negative {
+            // Zero has no sign.
+            true => (self.max.checked_neg()?.max(self.unit.into()), self.min.checked_neg()?),
+            false => (self.min.max(0), self.max),
+        };
+        (low <= high).then_some((low.unsigned_abs(), high.unsigned_abs()))
+    }
+
+    fn has(self, negative: bool, tenths: u64) -> bool {
+        self.magnitudes(negative).is_some_and(|(low, high)| (low..=high).contains(&tenths))
+    }
+
+    /// Returns whether a number of the range begins with these digits.
+    ///
+    /// With k digits more they are the numbers from `whole` · 10^k on, 10^k of them. Bounds of whole
+    /// numbers are whole, and so is a number between.
+    fn may_begin(self, negative: bool, whole: u32) -> bool {
+        let Some((low, high)) = self.magnitudes(negative) else { return false };
+        let mut first = u64::from(whole) * 10;
+        let mut last = first + 9;
+        while first <= high {
+            if last >= low {
+                return true;
+            }
+            if whole == 0 {
+                return false;
+            }
+            (first, last) = (first * 10, last * 10 + 9);
+        }
+        false
+    }
+}
+
+/// Reads a bound, in tenths.
+fn tenths(text: &[u8], whole: bool) -> Option<i64> {
+    let (negative, text) = match text.strip_prefix(b"-") {
+        Some(text) => (true, text),
+        None => (false, text),
+    };
+    let (digits, tenth) = match text {
+        [digits @ .., b'.', tenth] if !whole => (digits, *tenth),
+        digits => (digits, b'0'),
+    };
+    if digits.is_empty() || digits.len() > 10 {
+        return None;
+    }
+    let mut value = 0;
+    for &digit in digits.iter().chain([&tenth]) {
+        value = value * 10 + i64::from(char::from(digit).to_digit(10)?);
+    }
+    (value <= i64::from(MAX_NUMBER) * 10).then_some(if negative { -value } else { value })
+}
