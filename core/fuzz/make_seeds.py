@@ -1,11 +1,11 @@
-"""Makes seeds/dequantize, seeds/parity and seeds/tokenizer.
+"""Makes seeds/dequantize, seeds/parity, seeds/schema and seeds/tokenizer.
 
     pip install gguf==0.19.0 numpy
     python core/fuzz/make_seeds.py
 
 dequantize: the blocks of fixtures/gguf/valid/every_format.gguf, each format's behind its place in
 `GgmlType::ALL`. parity: the same blocks behind format and shape. tokenizer: short texts for each of the six vocabularies of the target, behind the
-byte that selects vocabulary and options. What fuzzing finds is added beside these by hand.
+byte that selects vocabulary and options. schema: a schema, a zero, and turns to take. What fuzzing finds is added beside these by hand.
 """
 
 from pathlib import Path
@@ -28,10 +28,15 @@ TEXTS = {
     "contractions": "I'm you'RE we'Ve 'tis 'S \u2019s don't'll",
     "letters": "a" * 300,
 }
+SCHEMAS = {
+    "home": "turn_on device room?\nset_color room? color\nset_alarm time=time\n\nnone\n",
+    "numbers": "a v=int:0:100\nab v=int:-7:-3 w?=dec:-0.5:0.5\nb v=dec:99.9:1000000000",
+    "choices": "turn way=up|upper|down|d\nturns way?=up toward?=time\nt x? y? z=int:1:1",
+}
 
 
 def main():
-    for name in ("dequantize", "parity", "tokenizer"):
+    for name in ("dequantize", "parity", "schema", "tokenizer"):
         (SEEDS / name).mkdir(parents=True, exist_ok=True)
     for tensor in gguf.GGUFReader(FIXTURES / "every_format.gguf").tensors:
         first = bytes([ORDER.index(tensor.name)])
@@ -43,6 +48,9 @@ def main():
         for vocabulary in range(6):
             first = bytes([vocabulary << 3 | (i + vocabulary) % 8])
             (SEEDS / "tokenizer" / f"{name}_{vocabulary}").write_bytes(first + text.encode())
+    for name, text in SCHEMAS.items():
+        turns = bytes(range(7, 256, 12))
+        (SEEDS / "schema" / name).write_bytes(text.encode() + b"\0" + turns)
     bad = b"\x03ab\xff\xfe\xc3(\xe2\x98\xf0\x9f\x92 \xed\xa0\x80end"
     (SEEDS / "tokenizer" / "not_utf8").write_bytes(bad)
 

@@ -48,6 +48,11 @@ fn parity() {
 }
 
 #[test]
+fn schema() {
+    replay("schema", targets::schema);
+}
+
+#[test]
 fn tokenizer() {
     replay("tokenizer", targets::tokenizer);
 }

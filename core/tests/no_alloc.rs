@@ -10,6 +10,7 @@ use bantam_core::engine::{Engine, EngineOptions, Step};
 use bantam_core::gguf::Gguf;
 use bantam_core::model::{Model, PlanOptions};
 use bantam_core::sampler::{Candidate, Sampler, SamplerOptions};
+use bantam_core::schema::Schema;
 use bantam_core::tokenizer::{Detokenizer, EncodeOptions, Tokenizer};
 use support::{MIX, Memory, N_VOCAB, prompt, tiny};
 
@@ -114,4 +115,28 @@ fn a_tokenizer_at_work_allocates_nothing() {
         assert_eq!(working, 0, "{name}");
         assert!(written > 0, "{name}");
     }
+}
+
+#[test]
+fn answers_of_a_schema_allocate_nothing() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../fixtures/models/llama.gguf");
+    let bytes = std::fs::read(path).unwrap();
+    let gguf = Gguf::parse(&bytes).unwrap();
+    let plan = Tokenizer::plan(&gguf).unwrap();
+    let mut memory = Memory::new(plan.bytes);
+    let tokenizer = Tokenizer::new_in(&gguf, memory.slice()).unwrap();
+    let logits: Vec<f32> = prompt(tokenizer.n_vocab(), 7).into_iter().map(|x| x as f32).collect();
+    let mut n_tokens = 0;
+    let working = allocations(|| {
+        let schema = Schema::parse("set room? value=dec:-1:1 unit=a|b at=time\nnone").unwrap();
+        assert_eq!(schema.unsayable(&tokenizer), None);
+        let mut state = schema.start();
+        while !state.is_whole() {
+            (_, state) = schema.choose(state, &tokenizer, &logits).unwrap();
+            n_tokens += 1;
+        }
+        assert!(Schema::parse("none none?=int:0").is_err());
+    });
+    assert_eq!(working, 0);
+    assert!(n_tokens > 3, "{n_tokens}");
 }

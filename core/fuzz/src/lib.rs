@@ -15,6 +15,7 @@ use bantam_core::model::{Model, PlanOptions};
 use bantam_core::ops::{ActsBuffer, Runner, linear};
 use bantam_core::par::Serial;
 use bantam_core::quant::{GgmlType, dequantize_row, quantize_row};
+use bantam_core::schema::Schema;
 use bantam_core::tensor::TensorView;
 use bantam_core::tokenizer::{Detokenizer, EncodeOptions, Tokenizer, TokenizerError};
 
@@ -216,6 +217,33 @@ pub fn tokenizer(data: &[u8]) {
         let gguf = Gguf::parse(file).expect("a fixture");
         with_tokenizer(&gguf, true, |tokenizer| check_text(tokenizer, &text, bits, true));
     }
+}
+
+/// Reads the bytes up to the first zero as a schema, and walks through an answer as the bytes behind
+/// it say, while there are some.
+pub fn schema(data: &[u8]) {
+    let mut parts = data.splitn(2, |&b| b == 0);
+    let text = String::from_utf8_lossy(parts.next().unwrap_or_default());
+    let schema = match Schema::parse(&text) {
+        Ok(schema) => schema,
+        Err(err) => {
+            assert!(err.line as usize <= text.lines().count() + 1, "{err}");
+            assert!(!err.to_string().contains('\n'), "{err}");
+            return;
+        }
+    };
+    let mut turns = parts.next().unwrap_or_default().iter();
+    let (mut state, mut answer) = (schema.start(), Vec::new());
+    while !state.is_whole() {
+        let bytes: Vec<u8> = (0..=255).filter(|&b| schema.allows(state, [b]).is_some()).collect();
+        assert!(!bytes.is_empty(), "a dead end behind {}", String::from_utf8_lossy(&answer));
+        let turn = turns.next().copied().unwrap_or(0);
+        let byte = bytes[usize::from(turn) % bytes.len()];
+        answer.push(byte);
+        state = schema.allows(state, [byte]).expect("one of those that are allowed");
+    }
+    assert!(answer.len() <= schema.max_bytes(), "{}", answer.len());
+    assert!(std::str::from_utf8(&answer).is_ok());
 }
 
 /// One vocabulary for each pre-tokenizer and algorithm.
