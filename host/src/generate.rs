@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use bantam_core::Token;
 use bantam_core::engine::{Engine, EngineError, Step};
 use bantam_core::sampler::{Candidate, Sampler, SamplerOptions};
+use bantam_core::schema::Schema;
 use bantam_core::tokenizer::{Detokenizer, Tokenizer};
 
 use crate::error::Error;
@@ -62,6 +63,7 @@ pub struct Generator<'g, 'm, 'b, 't, 'u> {
     tokenizer: &'g Tokenizer<'t, 'u>,
     sampler: Sampler,
     candidates: Vec<Candidate>,
+    schema: Option<Schema<'g>>,
     stats: Stats,
 }
 
@@ -82,8 +84,19 @@ impl<'g, 'm, 'b, 't, 'u> Generator<'g, 'm, 'b, 't, 'u> {
             tokenizer,
             sampler: Sampler::new(options),
             candidates: vec![Candidate::default(); n_candidates],
+            schema: None,
             stats: Stats::default(),
         }
+    }
+
+    /// From now on holds answers to `schema`, of which each is the likeliest, if there is one.
+    pub fn hold_to(&mut self, schema: Option<Schema<'g>>) {
+        self.schema = schema;
+    }
+
+    /// What answers are held to.
+    pub fn schema(&self) -> Option<&Schema<'g>> {
+        self.schema.as_ref()
     }
 
     /// The tokenizer.
@@ -169,6 +182,7 @@ impl<'g, 'm, 'b, 't, 'u> Generator<'g, 'm, 'b, 't, 'u> {
         mut emit: impl FnMut(&str) -> Result<(), Error>,
     ) -> Result<Finish, Error> {
         let mut text = Detokenizer::mid_text();
+        let mut held = self.schema.map(|schema| (schema, schema.start()));
         let mut first = None;
         let finish = loop {
             if self.stats.generated == limit {
@@ -177,15 +191,21 @@ impl<'g, 'm, 'b, 't, 'u> Generator<'g, 'm, 'b, 't, 'u> {
             if interrupt::pressed() {
                 break Finish::Interrupted;
             }
-            let token = self.sampler.sample(
-                self.engine.logits(),
-                self.engine.tokens(),
-                &mut self.candidates,
-            );
+            let logits = self.engine.logits();
+            let token = match &mut held {
+                Some((schema, state)) => {
+                    let chosen = schema.choose(*state, self.tokenizer, logits);
+                    let (token, next) = chosen.ok_or_else(no_token)?;
+                    *state = next;
+                    token
+                }
+                None => self.sampler.sample(logits, self.engine.tokens(), &mut self.candidates),
+            };
             self.stats.generated += 1;
             let first = *first.get_or_insert_with(Instant::now);
             self.stats.decode_time = first.elapsed();
-            if self.tokenizer.is_end(token) {
+            // What is held to a schema ends with it, whatever token a file says ends a text.
+            if held.is_none() && self.tokenizer.is_end(token) {
                 break Finish::End;
             }
             let mut outcome = Ok(());
@@ -196,6 +216,9 @@ impl<'g, 'm, 'b, 't, 'u> Generator<'g, 'm, 'b, 't, 'u> {
             });
             outcome?;
             // The last token of an answer need not be taken in.
+            if held.is_some_and(|(_, state)| state.is_whole()) {
+                break Finish::End;
+            }
             if self.stats.generated == limit {
                 break Finish::Limit;
             }
@@ -209,6 +232,11 @@ impl<'g, 'm, 'b, 't, 'u> Generator<'g, 'm, 'b, 't, 'u> {
         text.finish(|piece| outcome = emit(piece));
         outcome.map(|()| finish)
     }
+}
+
+/// Vocabularies are checked before; this is for models whose vocabulary is larger than their head.
+fn no_token() -> Error {
+    Error::Engine("the model has no token that goes on with an answer of its schema".into())
 }
 
 /// Everything an engine can refuse is checked before; this is for what was overlooked.

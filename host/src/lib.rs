@@ -5,6 +5,8 @@
 
 #![deny(unsafe_code)]
 
+#[cfg(feature = "bundled")]
+pub mod bundled;
 pub mod chat;
 pub mod cli;
 pub mod convert;
@@ -13,6 +15,7 @@ pub mod error;
 pub mod generate;
 pub mod gguf_writer;
 pub mod imatrix;
+pub mod intent;
 pub mod interrupt;
 pub mod load;
 pub mod memory;

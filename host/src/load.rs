@@ -3,9 +3,10 @@
 use bantam_core::Token;
 use bantam_core::cache::CacheType;
 use bantam_core::engine::{Engine, EngineOptions};
-use bantam_core::gguf::Gguf;
+use bantam_core::gguf::{Gguf, keys};
 use bantam_core::kernels::KernelSet;
 use bantam_core::model::{MemoryPlan, Model, PlanOptions};
+use bantam_core::schema::Schema;
 use bantam_core::tokenizer::{Detokenizer, EncodeOptions, Tokenizer};
 
 use crate::error::Error;
@@ -136,6 +137,47 @@ pub fn encode(
         .map_err(|error| file.model_error(error))?;
     tokens.truncate(n_tokens);
     Ok(tokens)
+}
+
+/// Returns the tokens of text that does not end here: a tokenizer may want to end every text.
+///
+/// # Errors
+/// As [`encode`].
+pub fn encode_open(
+    file: &ModelFile,
+    tokenizer: &Tokenizer<'_, '_>,
+    text: &str,
+    add_special: bool,
+) -> Result<Vec<Token>, Error> {
+    let mut tokens = encode(file, tokenizer, text, add_special, true)?;
+    if tokens.last().is_some_and(|&last| tokenizer.add_eos() && Some(last) == tokenizer.eos()) {
+        tokens.pop();
+    }
+    Ok(tokens)
+}
+
+/// Returns the schema that the model's answers are held to, or `None` if it has none.
+///
+/// # Errors
+/// [`Error::Model`] if it is no schema, or if the vocabulary cannot say all of its answers.
+pub fn schema<'m>(
+    file: &ModelFile,
+    gguf: &Gguf<'m>,
+    tokenizer: &Tokenizer<'_, '_>,
+) -> Result<Option<Schema<'m>>, Error> {
+    let key = keys::BANTAM_SCHEMA;
+    let Some(value) = gguf.get(key) else { return Ok(None) };
+    let Some(text) = value.as_str() else {
+        return Err(file.model_error(format_args!("{key} is no string")));
+    };
+    let schema =
+        Schema::parse(text).map_err(|error| file.model_error(format_args!("{key}: {error}")))?;
+    match schema.unsayable(tokenizer) {
+        None => Ok(Some(schema)),
+        Some(byte) => Err(file.model_error(format_args!(
+            "{key}: its answers need the byte {byte:#04x}, for which the vocabulary has no token"
+        ))),
+    }
 }
 
 /// Returns the text that a token stands for, special tokens by their names; bytes that are no

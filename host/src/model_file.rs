@@ -20,13 +20,29 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use bantam_core::gguf::Gguf;
 use memmap2::{Advice, Mmap, UncheckedAdvice};
 
+#[cfg(feature = "bundled")]
+use crate::bundled;
 use crate::error::{Error, Shown, exit};
 
 /// A GGUF file's bytes.
 #[derive(Debug)]
 pub struct ModelFile {
-    map: Mmap,
     path: PathBuf,
+    source: Source,
+}
+
+/// Where the bytes are.
+#[derive(Debug)]
+enum Source {
+    Mapped(Mapped),
+    /// In the program itself.
+    #[cfg(feature = "bundled")]
+    Bundled(&'static [u8]),
+}
+
+#[derive(Debug)]
+struct Mapped {
+    map: Mmap,
     file: File,
     /// What told this version of the file from others when it was mapped.
     stamp: Stamp,
@@ -81,15 +97,26 @@ impl ModelFile {
         if let Some(what) = looks_like(&map) {
             return Err(Error::NotAModel { path: path.into(), what });
         }
-        Ok(Self { map, path: path.into(), file, stamp: Stamp::of(&metadata), _guard: guard })
+        let mapped = Mapped { map, file, stamp: Stamp::of(&metadata), _guard: guard };
+        Ok(Self { path: path.into(), source: Source::Mapped(mapped) })
+    }
+
+    /// The model that is part of the program.
+    #[cfg(feature = "bundled")]
+    pub fn bundled() -> Self {
+        Self { path: bundled::NAME.into(), source: Source::Bundled(bundled::bytes()) }
     }
 
     /// The whole file.
     pub fn bytes(&self) -> &[u8] {
-        &self.map
+        match &self.source {
+            Source::Mapped(mapped) => &mapped.map,
+            #[cfg(feature = "bundled")]
+            Source::Bundled(bytes) => bytes,
+        }
     }
 
-    /// The path it was opened under.
+    /// The path it was opened under, or the bundled model's name.
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -99,7 +126,7 @@ impl ModelFile {
     /// # Errors
     /// [`Error::Parse`].
     pub fn gguf(&self) -> Result<Gguf<'_>, Error> {
-        Gguf::parse(&self.map)
+        Gguf::parse(self.bytes())
             .map_err(|source| Error::Parse { path: self.path.clone(), source: Box::new(source) })
     }
 
@@ -119,11 +146,13 @@ impl ModelFile {
         mut progress: impl FnMut(u64) -> Result<(), Error>,
     ) -> Result<(), Error> {
         const PIECE: usize = 8 << 20;
-        let end = range.end.min(self.map.len());
+        // The system brings the program's own pages in.
+        let Some(Mapped { map, .. }) = self.mapped() else { return Ok(()) };
+        let end = range.end.min(map.len());
         let mut start = range.start;
         while start < end {
             let piece = PIECE.min(end - start);
-            match self.map.advise_range(Advice::PopulateRead, start, piece) {
+            match map.advise_range(Advice::PopulateRead, start, piece) {
                 Ok(()) => {}
                 Err(error) if error.raw_os_error() == Some(libc::EFAULT) => {
                     return Err(Error::Changed { path: self.path.clone() });
@@ -131,7 +160,7 @@ impl ModelFile {
                 // Before Linux 5.14: the kernel may still read ahead, and first use does the
                 // rest.
                 Err(_) => {
-                    let _ = self.map.advise_range(Advice::WillNeed, start, end - start);
+                    let _ = map.advise_range(Advice::WillNeed, start, end - start);
                     return Ok(());
                 }
             }
@@ -167,10 +196,19 @@ impl ModelFile {
     /// # Errors
     /// [`Error::Changed`].
     pub fn check_unchanged(&self) -> Result<(), Error> {
-        let now = self.file.metadata().map(|metadata| Stamp::of(&metadata));
+        let Some(Mapped { file, stamp, .. }) = self.mapped() else { return Ok(()) };
+        let now = file.metadata().map(|metadata| Stamp::of(&metadata));
         match now {
-            Ok(now) if now == self.stamp => Ok(()),
+            Ok(now) if now == *stamp => Ok(()),
             _ => Err(Error::Changed { path: self.path.clone() }),
+        }
+    }
+
+    fn mapped(&self) -> Option<&Mapped> {
+        match &self.source {
+            Source::Mapped(mapped) => Some(mapped),
+            #[cfg(feature = "bundled")]
+            Source::Bundled(_) => None,
         }
     }
 }

@@ -49,22 +49,12 @@ impl Session<'_, '_, '_, '_, '_> {
             .map_err(|error| self.file.model_error(error))?;
         // Most templates write the beginning-of-text token themselves; it must not come twice.
         let begins = !template.bos().is_empty() && text.starts_with(template.bos());
-        self.open_tokens(&text, !begins)
+        load::encode_open(self.file, self.generator.tokenizer(), &text, !begins)
     }
 
     /// Returns the tokens of text that is to be continued.
     pub(super) fn plain_tokens(&self, text: &str) -> Result<Vec<Token>, Error> {
-        self.open_tokens(text, true)
-    }
-
-    /// Tokens of text that does not end here: a tokenizer may want to end every text.
-    fn open_tokens(&self, text: &str, add_special: bool) -> Result<Vec<Token>, Error> {
-        let tokenizer = self.generator.tokenizer();
-        let mut tokens = load::encode(self.file, tokenizer, text, add_special, true)?;
-        if tokens.last().is_some_and(|&last| tokenizer.add_eos() && Some(last) == tokenizer.eos()) {
-            tokens.pop();
-        }
-        Ok(tokens)
+        load::encode_open(self.file, self.generator.tokenizer(), text, true)
     }
 
     /// Puts `tokens` to the model and writes its answer to `screen` as it comes.

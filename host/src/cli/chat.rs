@@ -108,6 +108,10 @@ fn greet(session: &Session<'_, '_, '_, '_, '_>) {
     if session.template.is_none() {
         say("This model has no chat template: each line is continued as plain text.");
     }
+    if session.generator.schema().is_some() {
+        say("This model does not chat: it answers each line with a device command, as JSON. For \
+             models that do, see `bantam run --help`.");
+    }
 }
 
 /// Lines that were typed before are kept with the user's other state.
@@ -157,6 +161,10 @@ impl Chat<'_, '_, '_, '_, '_, '_> {
     /// Puts a message to the model and shows its answer.
     fn message(&mut self, text: &str) -> Result<(), Error> {
         interrupt::clear();
+        if self.session.generator.schema().is_some() {
+            // Each command stands alone.
+            self.conversation.reset();
+        }
         self.conversation.push(Role::User, text);
         let tokens = match &self.session.template {
             Some(template) => self.session.conversation_tokens(template, &self.conversation),

@@ -27,7 +27,8 @@ Examples:
   bantam inspect model.gguf --json | jq .memory")]
 pub(super) struct InspectArgs {
     /// The model, a GGUF file
-    model: PathBuf,
+    #[cfg_attr(feature = "bundled", doc = "[default: the bundled one]")]
+    model: Option<PathBuf>,
     /// Print JSON, with strings in full
     #[arg(long)]
     json: bool,
@@ -44,7 +45,7 @@ const SHOWN_ELEMENTS: usize = 5;
 const SHOWN_CHARS: usize = 72;
 
 pub(super) fn inspect(args: &InspectArgs) -> Result<(), Error> {
-    let file = ModelFile::open(&args.model)?;
+    let file = super::open_model(args.model.as_deref())?;
     let gguf = file.gguf()?;
     let memory = Memory::plan(args, &file, &gguf);
     file.check_unchanged()?;

@@ -7,6 +7,7 @@ mod completions;
 mod convert;
 mod imatrix;
 mod inspect;
+mod intent;
 mod logits;
 mod perplexity;
 mod progress;
@@ -33,6 +34,7 @@ use crate::model_file::ModelFile;
 
 const EXAMPLES: &str = "\
 Examples:
+  bantam intent 'dim the lights to forty percent'   a sentence to a device command, in JSON
   bantam run -m model.gguf                          chat with a model
   bantam run -m model.gguf -p 'Why is the sky blue?'
   bantam run -m model.gguf --raw -p 'Once upon a time' -n 64 --temp 0
@@ -80,6 +82,7 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     Run(run::RunArgs),
+    Intent(intent::IntentArgs),
     Inspect(inspect::InspectArgs),
     Tokenize(tokenize::TokenizeArgs),
     Logits(logits::LogitsArgs),
@@ -97,6 +100,7 @@ pub fn main() -> ExitCode {
     report_panics_in_one_line();
     let outcome = match cli.command {
         Command::Run(args) => run::run(&args),
+        Command::Intent(args) => intent::intent(&args),
         Command::Inspect(args) => inspect::inspect(&args),
         Command::Tokenize(args) => tokenize::tokenize(&args),
         Command::Logits(args) => logits::logits(&args),
@@ -159,21 +163,34 @@ fn command() -> clap::Command {
 #[derive(Args, Debug)]
 struct ModelArg {
     /// The model, a GGUF file
+    #[cfg_attr(feature = "bundled", doc = "[default: the bundled one, for device commands]")]
     #[arg(short, long, value_name = "FILE", env = "BANTAM_MODEL")]
     model: Option<PathBuf>,
 }
 
 impl ModelArg {
     fn open(&self) -> Result<ModelFile, Error> {
-        match &self.model {
-            Some(path) => ModelFile::open(path),
-            None => Err(Error::Usage(
-                "no model given; pass --model FILE.gguf (`cargo xtask models` fetches two small \
-                 ones into models/)"
-                    .into(),
-            )),
-        }
+        open_model(self.model.as_deref())
     }
+}
+
+/// Opens the file at `path`; without one, the bundled model, and says so.
+fn open_model(path: Option<&Path>) -> Result<ModelFile, Error> {
+    if let Some(path) = path {
+        return ModelFile::open(path);
+    }
+    #[cfg(feature = "bundled")]
+    {
+        let file = ModelFile::bundled();
+        say(format_args!("model: {}", crate::error::Shown(file.path())));
+        Ok(file)
+    }
+    #[cfg(not(feature = "bundled"))]
+    Err(Error::Usage(
+        "no model given; pass --model FILE.gguf (`cargo xtask models` fetches two small ones into \
+         models/)"
+            .into(),
+    ))
 }
 
 /// How the engine is set up.

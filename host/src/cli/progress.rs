@@ -27,6 +27,11 @@ impl Progress {
         Self::new(what, "{msg} {bar:30} {pos}/{len} tokens {eta}")
     }
 
+    /// A bar that counts sentences.
+    pub(super) fn sentences(what: &'static str) -> Self {
+        Self::new(what, "{msg} {bar:30} {pos}/{len} sentences {eta}")
+    }
+
     fn new(what: &'static str, template: &'static str) -> Self {
         Self { what, template, start: Instant::now(), bar: None }
     }

@@ -13,8 +13,7 @@ use super::say;
 use crate::chat::{Conversation, Role};
 use crate::error::Error;
 use crate::generate::{Finish, Generator};
-use crate::interrupt;
-use crate::load;
+use crate::{intent, interrupt, load};
 
 /// Answer a prompt, continue a text, or chat
 ///
@@ -22,7 +21,8 @@ use crate::load;
 /// Without one, on a terminal, it is a chat: /help tells the rest.
 ///
 /// A model with a chat template gets the prompt as a message and answers it; --raw, or a model
-/// without a template, continues the prompt as plain text.
+/// without a template, continues the prompt as plain text. A model of device commands, such as the
+/// bundled one, answers each message by itself and in JSON, as `bantam intent` does.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
@@ -112,23 +112,30 @@ impl SamplingArgs {
 pub(super) fn run(args: &RunArgs) -> Result<(), Error> {
     interrupt::watch();
     let file = args.model.open()?;
-    let options = args.engine.options(args.threads.threads)?;
+    let mut options = args.engine.options(args.threads.threads)?;
     let prompt = prompt(args)?;
     let gguf = file.gguf()?;
     let model = Model::new(&gguf).map_err(|error| file.model_error(error))?;
     load::with_tokenizer(&file, &gguf, |tokenizer| {
         let template =
             if args.raw { None } else { super::answer::template(&file, &gguf, tokenizer)? };
+        let schema = if args.raw { None } else { load::schema(&file, &gguf, tokenizer)? };
         super::warn_about_context(&model, &options);
+        if let Some(schema) = &schema {
+            options.ctx.get_or_insert_with(|| intent::default_ctx(&model, schema));
+        }
         super::page_in(&file, &gguf)?;
         load::with_engine(&file, &model, &options, |engine| {
             let sampling = args.sampling.options();
+            let mut generator = Generator::new(engine, tokenizer, sampling);
+            generator.hold_to(schema);
+            let drawn = schema.is_none() && sampling.temperature > 0.0;
             let mut session = Session {
                 file: &file,
-                generator: Generator::new(engine, tokenizer, sampling),
+                generator,
                 template,
                 limit: args.limit,
-                seed: (sampling.temperature > 0.0).then_some(sampling.seed),
+                seed: drawn.then_some(sampling.seed),
                 options: &options,
             };
             match &prompt {

@@ -177,6 +177,7 @@ fn nonsense_on_the_command_line() {
     let model = tiny_model();
     let model = model.to_str().unwrap();
     let one_line = |args: &[&str]| run(args).failed(2).to_owned();
+    #[cfg(not(feature = "bundled"))]
     assert!(one_line(&["run", "-p", "hi"]).contains("cargo xtask models"));
     assert!(one_line(&["run", "-m", model, "-p", ""]).contains("empty"));
     // A set of other CPUs, or of none: those of this one are listed.

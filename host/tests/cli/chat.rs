@@ -9,7 +9,8 @@ use expectrl::process::unix::WaitStatus;
 use expectrl::session::OsSession;
 use expectrl::{ControlCode, Expect, Session};
 
-use crate::common::{SMOLLM2, bantam, real_model, with_template};
+use crate::common::{SMOLLM2, bantam, real_model, with_strings, with_template};
+use crate::intent::{SCHEMA, random_model};
 
 /// What the line editor sends before it reads.
 const READY: &str = "\x1b[?2004h";
@@ -191,6 +192,26 @@ fn without_a_template_lines_are_continued() {
     terminal.say("a");
     terminal.wait_for("(-n reached)");
     terminal.press_at_prompt(ControlCode::EndOfTransmission);
+    terminal.ends_with(0);
+}
+
+#[test]
+fn a_model_of_commands_says_that_it_does_not_chat() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("commands.gguf");
+    let entries = [("bantam.schema", SCHEMA), ("tokenizer.chat_template", TEMPLATE)];
+    fs::write(&path, with_strings(&random_model(), &entries)).unwrap();
+    let mut terminal = Terminal::start(&path, &[]);
+    terminal.wait_for("does not chat");
+    terminal.say("lights on");
+    let answer = terminal.wait_for(READY);
+    assert!(answer.contains("{\"intent\":\""), "{answer}");
+    // The same again: what was said before does not count.
+    terminal.type_line("lights on");
+    let again = terminal.wait_for(READY);
+    let json = |text: &str| text.split_once('{').map(|(_, json)| json.to_owned());
+    assert_eq!(json(&again), json(&answer));
+    terminal.type_line("/exit");
     terminal.ends_with(0);
 }
 

@@ -31,7 +31,9 @@ fn read_npy(path: &Path) -> ([usize; 2], Vec<f32>) {
 #[test]
 fn help_and_version() {
     let help = run(&["--help"]).ok();
-    for part in ["Examples:", "Exit codes:", "run", "inspect", "tokenize", "logits", "bench"] {
+    for part in
+        ["Examples:", "Exit codes:", "run", "intent", "inspect", "tokenize", "logits", "bench"]
+    {
         assert!(help.contains(part), "{part}");
     }
     for command in [
@@ -46,6 +48,7 @@ fn help_and_version() {
         "imatrix",
         "completions",
     ] {
+    for command in ["run", "intent", "inspect", "tokenize", "logits", "bench", "completions"] {
         let help = run(&[command, "--help"]).ok();
         assert!(help.contains("Examples:\n  bantam "), "{command}");
     }

@@ -132,31 +132,44 @@ pub(crate) fn real_model(name: &str) -> Option<PathBuf> {
     None
 }
 
-/// A copy of `model` with one more metadata entry in front, `tokenizer.chat_template`. Its
-/// value is padded so that the tensor data stay aligned.
+/// A copy of `model` with a chat template.
 pub(crate) fn with_template(model: &Path, template: &str) -> Vec<u8> {
-    const KEY: &str = "tokenizer.chat_template";
+    with_strings(model, &[("tokenizer.chat_template", template)])
+}
+
+/// A copy of `model` with more metadata in front, and one more entry of such a length that the
+/// tensor data stay aligned.
+pub(crate) fn with_strings(model: &Path, entries: &[(&str, &str)]) -> Vec<u8> {
     const HEADER: usize = 24;
-    const STRING: u32 = 8;
     let bytes = fs::read(model).expect("the model");
     let (header, rest) = bytes.split_at(HEADER);
-    let fixed = 8 + KEY.len() + 4 + 8;
-    // White space after a template's last tag would be output, so the padding is a comment.
-    let mut template = format!("{template}{{#");
-    while !(fixed + template.len() + 2).is_multiple_of(32) {
-        template.push('.');
-    }
-    template.push_str("#}");
     let n_metadata = u64::from_le_bytes(header[16..].try_into().expect("eight bytes"));
     let mut out = header[..16].to_vec();
-    out.extend((n_metadata + 1).to_le_bytes());
-    out.extend((KEY.len() as u64).to_le_bytes());
-    out.extend(KEY.as_bytes());
-    out.extend(STRING.to_le_bytes());
-    out.extend((template.len() as u64).to_le_bytes());
-    out.extend(template.as_bytes());
+    out.extend((n_metadata + entries.len() as u64 + 1).to_le_bytes());
+    for (key, value) in entries {
+        push_string(&mut out, key, value);
+    }
+    let mut padding = String::new();
+    let padded = |padding: &str| {
+        let mut entry = Vec::new();
+        push_string(&mut entry, "test.padding", padding);
+        entry
+    };
+    while !(out.len() - HEADER + padded(&padding).len()).is_multiple_of(32) {
+        padding.push('.');
+    }
+    out.extend(padded(&padding));
     out.extend(rest);
     out
+}
+
+fn push_string(out: &mut Vec<u8>, key: &str, value: &str) {
+    const STRING: u32 = 8;
+    out.extend((key.len() as u64).to_le_bytes());
+    out.extend(key.as_bytes());
+    out.extend(STRING.to_le_bytes());
+    out.extend((value.len() as u64).to_le_bytes());
+    out.extend(value.as_bytes());
 }
 
 /// A small repeatable source of numbers.

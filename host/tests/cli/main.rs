@@ -8,3 +8,4 @@ mod convert;
 mod imatrix;
 mod perplexity;
 mod quantize;
+mod intent;

@@ -1,0 +1,166 @@
+//! Sentences in, device commands out: a model that carries a schema, put to work on one sentence
+//! after the other.
+
+use bantam_core::Token;
+use bantam_core::gguf::{Gguf, keys};
+use bantam_core::model::Model;
+use bantam_core::schema::Schema;
+use bantam_core::tokenizer::{EncodeOptions, Tokenizer};
+
+use crate::chat::{ChatTemplate, Message, Role};
+use crate::error::Error;
+use crate::generate::{Finish, Generator};
+use crate::load;
+use crate::model_file::ModelFile;
+
+/// What stands for the sentence while the template is rendered: a character that no text has.
+const MARK: &str = "\u{e000}";
+
+/// The tokens around a sentence, and room to encode it.
+///
+/// The sentence itself is encoded apart, as plain text: what it says can never end a turn.
+pub struct Frame {
+    before: Vec<Token>,
+    after: Vec<Token>,
+    scratch: Vec<u8>,
+    tokens: Vec<Token>,
+}
+
+impl Frame {
+    /// Returns what `template` puts around a message, or what the tokenizer puts before a text.
+    ///
+    /// # Errors
+    /// [`Error::Model`] if the template fails, or does not show a message once.
+    pub fn new(
+        file: &ModelFile,
+        tokenizer: &Tokenizer<'_, '_>,
+        template: Option<&ChatTemplate>,
+    ) -> Result<Self, Error> {
+        let Some(template) = template else {
+            let before = load::encode_open(file, tokenizer, "", true)?;
+            return Ok(Self::around(before, Vec::new()));
+        };
+        let message = Message { role: Role::User, content: MARK.into() };
+        let text = template.render(&[message]).map_err(|error| file.model_error(error))?;
+        let mut parts = text.split(MARK);
+        let (Some(before), Some(after), None) = (parts.next(), parts.next(), parts.next()) else {
+            return Err(file.model_error("its chat template does not show a message once"));
+        };
+        let begins = !template.bos().is_empty() && before.starts_with(template.bos());
+        Ok(Self::around(
+            load::encode_open(file, tokenizer, before, !begins)?,
+            load::encode_open(file, tokenizer, after, false)?,
+        ))
+    }
+
+    const fn around(before: Vec<Token>, after: Vec<Token>) -> Self {
+        Self { before, after, scratch: Vec::new(), tokens: Vec::new() }
+    }
+
+    /// Returns the tokens that put a sentence to the model; white space around it does not count.
+    ///
+    /// # Errors
+    /// [`Error::Model`] if the tokenizer refuses the text.
+    pub fn tokens(
+        &mut self,
+        file: &ModelFile,
+        tokenizer: &Tokenizer<'_, '_>,
+        sentence: &str,
+    ) -> Result<&[Token], Error> {
+        let sentence = sentence.trim();
+        let (n_before, most) = (self.before.len(), tokenizer.max_tokens(sentence.len()));
+        self.tokens.clone_from(&self.before);
+        self.tokens.resize(n_before + most, 0);
+        let needed = tokenizer.encode_scratch(sentence.len());
+        self.scratch.resize(needed.max(self.scratch.len()), 0);
+        let room = self.tokens.get_mut(n_before..).unwrap_or_default();
+        let n_tokens = tokenizer
+            .encode(sentence, EncodeOptions::default(), &mut self.scratch, room)
+            .map_err(|error| file.model_error(error))?;
+        self.tokens.truncate(n_before + n_tokens);
+        self.tokens.extend(&self.after);
+        Ok(&self.tokens)
+    }
+}
+
+/// Returns the schema of a model that is to give device commands.
+///
+/// # Errors
+/// [`Error::Model`] if it has none, and as [`load::schema`].
+pub fn schema<'m>(
+    file: &ModelFile,
+    gguf: &Gguf<'m>,
+    tokenizer: &Tokenizer<'_, '_>,
+) -> Result<Schema<'m>, Error> {
+    load::schema(file, gguf, tokenizer)?.ok_or_else(|| {
+        file.model_error(format_args!(
+            "this model gives no device commands: its metadata has no {}; name one that does, or \
+             leave --model out for the bundled one",
+            keys::BANTAM_SCHEMA
+        ))
+    })
+}
+
+/// Returns the context that sentences as long as the model was trained for need, with any answer.
+pub fn default_ctx(model: &Model<'_>, schema: &Schema<'_>) -> usize {
+    model.config().n_ctx_train.min(load::DEFAULT_CTX) + schema.max_bytes()
+}
+
+/// A model that is ready to answer sentences.
+pub struct Commander<'g, 'm, 'b, 't, 'u> {
+    file: &'g ModelFile,
+    generator: Generator<'g, 'm, 'b, 't, 'u>,
+    frame: Frame,
+    /// Tokens of an answer at most.
+    limit: usize,
+}
+
+impl<'g, 'm, 'b, 't, 'u> Commander<'g, 'm, 'b, 't, 'u> {
+    /// Returns a model at work with `generator`. Its answers are held to `schema`; if not
+    /// `constrained`, only their length is.
+    pub fn new(
+        file: &'g ModelFile,
+        mut generator: Generator<'g, 'm, 'b, 't, 'u>,
+        frame: Frame,
+        schema: Schema<'g>,
+        constrained: bool,
+    ) -> Self {
+        generator.hold_to(constrained.then_some(schema));
+        Self { file, generator, frame, limit: schema.max_bytes() }
+    }
+
+    /// Returns the model's answer to a sentence: always the same one, and JSON of the schema if it
+    /// is constrained.
+    ///
+    /// # Errors
+    /// [`Error::ContextFull`] if the sentence leaves no room for every possible answer, and
+    /// [`Error::Interrupted`].
+    pub fn answer(&mut self, sentence: &str) -> Result<String, Error> {
+        let tokens = self.frame.tokens(self.file, self.generator.tokenizer(), sentence)?;
+        let n_ctx = self.generator.n_ctx();
+        if tokens.len() + self.limit > n_ctx {
+            return Err(Error::ContextFull(format!(
+                "the sentence takes {} tokens, and an answer up to {}, but the context holds \
+                 {n_ctx}; shorten it, or pass --ctx {}",
+                tokens.len(),
+                self.limit,
+                tokens.len() + self.limit,
+            )));
+        }
+        self.generator.prompt(tokens, |_, _| {})?;
+        let mut text = String::new();
+        let finish = self.generator.answer(self.limit, |piece| {
+            text.push_str(piece);
+            Ok(())
+        })?;
+        match finish {
+            Finish::Interrupted => Err(Error::Interrupted),
+            Finish::End | Finish::Limit | Finish::ContextFull => Ok(text),
+        }
+    }
+
+    /// What answers come from.
+    pub fn generator(&self) -> &Generator<'g, 'm, 'b, 't, 'u> {
+        &self.generator
+    }
+}
