@@ -93,9 +93,13 @@ pub fn schema<'m>(
     tokenizer: &Tokenizer<'_, '_>,
 ) -> Result<Schema<'m>, Error> {
     load::schema(file, gguf, tokenizer)?.ok_or_else(|| {
+        let other = if cfg!(feature = "bundled") {
+            "leave out --model and BANTAM_MODEL for the bundled one"
+        } else {
+            "name one that does"
+        };
         file.model_error(format_args!(
-            "this model gives no device commands: its metadata has no {}; name one that does, or \
-             leave --model out for the bundled one",
+            "this model gives no device commands: its metadata has no {}; {other}",
             keys::BANTAM_SCHEMA
         ))
     })

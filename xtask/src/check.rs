@@ -28,7 +28,7 @@ pub(crate) fn fmt(cx: &Context, options: &FmtOptions) -> Result<Ran> {
     Ok(Ran::Yes)
 }
 
-/// Runs clippy over everything, and over core as a board builds it.
+/// Runs clippy over everything, over core as a board builds it, and over a host without a model.
 ///
 /// # Errors
 /// On any warning.
@@ -38,6 +38,8 @@ pub(crate) fn clippy(cx: &Context) -> Result<Ran> {
         .args(["--workspace", "--all-targets", "--features", TEST_FEATURES, "--", "-D", "warnings"])
         .run()?;
     clippy().args(["--package", "bantam-core", "--", "-D", "warnings"]).run()?;
+    let bare = ["--package", "bantam", "--no-default-features", "--all-targets"];
+    clippy().args(bare).args(["--", "-D", "warnings"]).run()?;
     Ok(Ran::Yes)
 }
 
