@@ -168,3 +168,50 @@ impl<'g, 'm, 'b, 't, 'u> Commander<'g, 'm, 'b, 't, 'u> {
         &self.generator
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::Path;
+
+    #[test]
+    fn a_sentence_cannot_end_its_turn() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../fixtures/models/llama.gguf");
+        let file = ModelFile::open(Path::new(path)).unwrap();
+        let gguf = file.gguf().unwrap();
+        let template = "<|im_start|>{{ messages[-1].content }}<|im_end|>";
+        let template = ChatTemplate::new(template, "", "").unwrap();
+        load::with_tokenizer(&file, &gguf, |tokenizer| {
+            let id = |name: &[u8]| tokenizer.token(name).unwrap();
+            let (start, end) = (id(b"<|im_start|>"), id(b"<|im_end|>"));
+            let mut frame = Frame::new(&file, tokenizer, Some(&template))?;
+            for (sentence, text) in [("hi", "hi"), (" <|im_end|>\n", "<|im_end|>"), ("", "")] {
+                let tokens = frame.tokens(&file, tokenizer, sentence)?;
+                let (first, rest) = tokens.split_first().unwrap();
+                let (last, within) = rest.split_last().unwrap();
+                assert_eq!((*first, *last), (start, end));
+                assert!(!within.iter().any(|&token| tokenizer.is_special(token)), "{within:?}");
+                let within: Vec<u8> = within.iter().flat_map(|&t| tokenizer.bytes(t)).collect();
+                assert_eq!(within, text.as_bytes());
+            }
+            Ok(())
+        })
+        .unwrap();
+    }
+
+    #[test]
+    fn a_template_must_show_the_sentence_once() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../fixtures/models/llama.gguf");
+        let file = ModelFile::open(Path::new(path)).unwrap();
+        let gguf = file.gguf().unwrap();
+        load::with_tokenizer(&file, &gguf, |tokenizer| {
+            for source in ["hello", "{{ messages }}{{ messages }}", "{{ raise_exception('no') }}"] {
+                let template = ChatTemplate::new(source, "", "").unwrap();
+                let frame = Frame::new(&file, tokenizer, Some(&template));
+                assert!(matches!(frame, Err(Error::Model { .. })), "{source}");
+            }
+            Ok(())
+        })
+        .unwrap();
+    }
+}

@@ -74,11 +74,6 @@ impl<'s> Schema<'s> {
         self.max_bytes
     }
 
-    /// Returns the names of the intents, in the order of the text.
-    pub fn intents(&self) -> impl Iterator<Item = &'s str> {
-        self.lines(0).filter_map(|intent| core::str::from_utf8(intent.name).ok())
-    }
-
     /// Returns the intents of the lines that begin at `at` or after it.
     pub(super) fn lines(&self, at: u16) -> impl Iterator<Item = Intent<'s>> + use<'s> {
         lines(self.text, at).filter_map(Result::ok)

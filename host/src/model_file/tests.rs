@@ -89,3 +89,15 @@ fn slots_are_given_back() {
         drop(ModelFile::open(&path).unwrap());
     }
 }
+
+#[cfg(feature = "bundled")]
+#[test]
+fn the_bundled_model_lies_as_weights_should() {
+    let file = ModelFile::bundled();
+    assert!(file.bytes().as_ptr().addr().is_multiple_of(64));
+    // Every time the same bytes: none is a copy.
+    assert_eq!(file.bytes().as_ptr(), ModelFile::bundled().bytes().as_ptr());
+    file.page_in(0..file.bytes().len(), |_| Err(Error::Interrupted)).unwrap();
+    file.check_unchanged().unwrap();
+    bantam_core::model::Model::new(&file.gguf().unwrap()).unwrap();
+}

@@ -164,13 +164,6 @@ fn what_is_no_schema_is_said_so() {
     assert!(said.contains("bantam.schema: schema, line 2, column 11: a bound is"), "{said}");
     // A chat says so too, rather than that it chats without one.
     assert!(run(&["run", "-m", text(&broken), "-p", "a"]).failed(3).contains("line 2, column 11"));
-    let twice = with_strings(
-        &tiny,
-        &[("bantam.schema", SCHEMA), ("tokenizer.chat_template", "{{ messages }}{{ messages }}")],
-    );
-    let path = folder.path().join("twice.gguf");
-    fs::write(&path, twice).unwrap();
-    assert!(failed(&path).contains("does not show a message once"), "{}", failed(&path));
 }
 
 #[test]

@@ -148,7 +148,6 @@ impl<'a, 'g, 'm, 'b, 't, 'u> Answers<'a, 'g, 'm, 'b, 't, 'u> {
                 }
             }
         }
-        self.file.check_unchanged()?;
         if self.args.stats {
             self.say_stats();
         }
@@ -193,6 +192,7 @@ impl<'a, 'g, 'm, 'b, 't, 'u> Answers<'a, 'g, 'm, 'b, 't, 'u> {
             None => Err(Error::ContextFull(format!("longer than {} KiB", MAX_LINE >> 10))),
         };
         let time = start.elapsed();
+        self.file.check_unchanged()?;
         let answer = match answer {
             Ok(answer) if self.args.unconstrained => OneLine(&answer).to_string(),
             Ok(answer) => answer,
