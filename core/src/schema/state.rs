@@ -95,17 +95,13 @@ impl Schema<'_> {
                 })
             }
             Place::Colon { slot } => (byte == b':').then_some(Place::Value { slot }),
-            Place::Value { slot } => {
-                let kind = self.slot(slot)?.kind;
-                if let Kind::Number(_) = kind {
-                    return self.place(Place::Number { slot, digits: Digits::NONE }, byte);
-                }
-                (byte == b'"').then_some(match kind {
-                    Kind::Choice(at) => Place::Choice { slot, at, n: 0 },
-                    Kind::Time => Place::Time { slot, n: 0, late: false },
-                    Kind::Words | Kind::Number(_) => Place::Words { slot, words: Words::NONE },
-                })
-            }
+            Place::Value { slot } => match self.slot(slot)?.kind {
+                Kind::Number(_) => self.place(Place::Number { slot, digits: Digits::NONE }, byte),
+                _ if byte != b'"' => None,
+                Kind::Words => Some(Place::Words { slot, words: Words::NONE }),
+                Kind::Choice(at) => Some(Place::Choice { slot, at, n: 0 }),
+                Kind::Time => Some(Place::Time { slot, n: 0, late: false }),
+            },
             Place::Words { slot, words } => match byte {
                 b'"' if words.may_end() => Some(Place::Behind { next: self.slot(slot)?.next }),
                 _ => Some(Place::Words { slot, words: words.step(byte)? }),

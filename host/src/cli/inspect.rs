@@ -4,13 +4,15 @@ use std::collections::BTreeMap;
 use std::io::{self, BufWriter, Write};
 use std::path::PathBuf;
 
-use bantam_core::gguf::{Gguf, TensorInfo, Value};
+use bantam_core::gguf::{Gguf, TensorInfo, Value, keys};
 use bantam_core::model::{MAX_CTX, MemoryPlan, Model};
+use bantam_core::schema::Schema;
 use bantam_core::tokenizer::Tokenizer;
 use clap::Args;
 use serde_json::{Map, Number, Value as Json, json};
 
 use crate::error::{Error, OneLine, Shown};
+use crate::intent;
 use crate::load::{self, LoadOptions};
 use crate::memory::Bytes;
 use crate::model_file::ModelFile;
@@ -68,7 +70,10 @@ struct Memory {
 impl Memory {
     fn plan(args: &InspectArgs, file: &ModelFile, gguf: &Gguf<'_>) -> Result<Self, Error> {
         let model = Model::new(gguf).map_err(|error| file.model_error(error))?;
-        let options = LoadOptions { ctx: args.ctx, batch: args.batch, ..LoadOptions::default() };
+        let schema = gguf.get(keys::BANTAM_SCHEMA).and_then(|value| value.as_str());
+        let schema = schema.and_then(|text| Schema::parse(text).ok());
+        let ctx = args.ctx.or(schema.map(|schema| intent::default_ctx(&model, &schema)));
+        let options = LoadOptions { ctx, batch: args.batch, ..LoadOptions::default() };
         let plan = load::plan(file, &model, &options)?;
         let tokenizer = Tokenizer::plan(gguf).map_err(|error| file.model_error(error))?;
         Ok(Self { plan, tokenizer_bytes: tokenizer.bytes })
