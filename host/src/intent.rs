@@ -115,8 +115,7 @@ pub struct Commander<'g, 'm, 'b, 't, 'u> {
     file: &'g ModelFile,
     generator: Generator<'g, 'm, 'b, 't, 'u>,
     frame: Frame,
-    /// Tokens of an answer at most.
-    limit: usize,
+    schema: Schema<'g>,
 }
 
 impl<'g, 'm, 'b, 't, 'u> Commander<'g, 'm, 'b, 't, 'u> {
@@ -130,7 +129,7 @@ impl<'g, 'm, 'b, 't, 'u> Commander<'g, 'm, 'b, 't, 'u> {
         constrained: bool,
     ) -> Self {
         generator.hold_to(constrained.then_some(schema));
-        Self { file, generator, frame, limit: schema.max_bytes() }
+        Self { file, generator, frame, schema }
     }
 
     /// Returns the model's answer to a sentence: always the same one, and JSON of the schema if it
@@ -141,19 +140,18 @@ impl<'g, 'm, 'b, 't, 'u> Commander<'g, 'm, 'b, 't, 'u> {
     /// [`Error::Interrupted`].
     pub fn answer(&mut self, sentence: &str) -> Result<String, Error> {
         let tokens = self.frame.tokens(self.file, self.generator.tokenizer(), sentence)?;
-        let n_ctx = self.generator.n_ctx();
-        if tokens.len() + self.limit > n_ctx {
+        let (n_ctx, limit) = (self.generator.n_ctx(), self.schema.max_bytes());
+        if tokens.len() + limit > n_ctx {
             return Err(Error::ContextFull(format!(
-                "the sentence takes {} tokens, and an answer up to {}, but the context holds \
+                "the sentence takes {} tokens, and an answer up to {limit}, but the context holds \
                  {n_ctx}; shorten it, or pass --ctx {}",
                 tokens.len(),
-                self.limit,
-                tokens.len() + self.limit,
+                tokens.len() + limit,
             )));
         }
         self.generator.prompt(tokens, |_, _| {})?;
         let mut text = String::new();
-        let finish = self.generator.answer(self.limit, |piece| {
+        let finish = self.generator.answer(limit, |piece| {
             text.push_str(piece);
             Ok(())
         })?;
@@ -161,6 +159,12 @@ impl<'g, 'm, 'b, 't, 'u> Commander<'g, 'm, 'b, 't, 'u> {
             Finish::Interrupted => Err(Error::Interrupted),
             Finish::End | Finish::Limit | Finish::ContextFull => Ok(text),
         }
+    }
+
+    /// Returns whether a text is an answer of the schema.
+    pub fn is_answer(&self, text: &str) -> bool {
+        let end = self.schema.allows(self.schema.start(), text.bytes());
+        end.is_some_and(|state| state.is_whole())
     }
 
     /// What answers come from.

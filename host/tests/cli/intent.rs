@@ -172,31 +172,40 @@ fn tests_are_counted() {
     let model = with_schema(&random_model(), SCHEMA, &folder);
     let answer = run(&["intent", "-m", text(&model), "a"]).ok();
     let answer = answer.trim_end();
+    assert_ne!(answer, "{\"intent\":\"none\"}");
     let file = folder.path().join("test.jsonl");
     let as_text = serde_json::to_string(answer).unwrap();
     fs::write(
         &file,
         format!(
             "{{\"text\":\"a\",\"json\":{answer}}}\n\n{{\"text\":\"a\",\"json\":{as_text}}}\n\
-             {{\"text\":\"a\",\"json\":{{\"intent\":\"nothing\"}}}}\n"
+             {{\"text\":\"a\",\"json\":{{\"intent\":\"none\"}}}}\n"
         ),
     )
     .unwrap();
     let json = run(&["intent", "-m", text(&model), "--test", text(&file), "--json"]).ok();
     let json: Value = serde_json::from_str(&json).unwrap();
     assert_eq!((&json["cases"], &json["right"]), (&3.into(), &2.into()));
-    assert_eq!(json["intents"]["nothing"]["right"], 0);
+    assert_eq!(json["intents"]["none"]["right"], 0);
     assert_eq!(json["wrong"][0]["line"], 4);
     assert_eq!(json["wrong"][0]["answer"], answer);
     let shown = run(&["intent", "-m", text(&model), "--test", text(&file), "-v"]).ok();
     assert!(shown.contains("66.67 %       2 of 3"), "{shown}");
-    assert!(shown.contains(&format!(
-        "line 4: a\n  expected {{\"intent\":\"nothing\"}}\n  answer   {answer}"
-    )));
+    assert!(
+        shown.contains(&format!(
+            "line 4: a\n  expected {{\"intent\":\"none\"}}\n  answer   {answer}"
+        ))
+    );
 
-    fs::write(&file, "{\"text\":\"a\"}\n").unwrap();
-    let ran = run(&["intent", "-m", text(&model), "--test", text(&file)]);
-    assert!(ran.failed(4).contains("line 1: not {\"text\""), "{}", ran.stderr);
+    for (line, said) in [
+        ("{\"text\":\"a\"}\n", "line 1: not {\"text\""),
+        ("\n{\"text\":\"a\",\"json\":{\"intent\":\"x\"}}", "line 2: no model could give this"),
+        ("\n", "no sentence in it"),
+    ] {
+        fs::write(&file, line).unwrap();
+        let ran = run(&["intent", "-m", text(&model), "--test", text(&file)]);
+        assert!(ran.failed(4).contains(said), "{}", ran.stderr);
+    }
 }
 
 /// A model that answers commands answers a prompt with one, and a chat message by itself.

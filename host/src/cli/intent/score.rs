@@ -65,6 +65,11 @@ pub(super) fn score(
     mut commander: Commander<'_, '_, '_, '_, '_>,
 ) -> Result<(), Error> {
     let cases = read(path)?;
+    if let Some((line, ..)) = cases.iter().find(|(_, _, expected)| !commander.is_answer(expected)) {
+        let what =
+            format!("line {line}: no model could give this answer, which is none of its schema");
+        return Err(Error::File { path: path.into(), what });
+    }
     let mut report = Report {
         model: file.path().to_string_lossy().into_owned(),
         all: Tally::default(),
