@@ -12,9 +12,6 @@ use bantam_core::model::{Model, PlanOptions};
 use bantam_core::schema::Schema;
 use bantam_core::tokenizer::{EncodeOptions, Tokenizer};
 
-/// What the model's chat template puts around a sentence.
-const FRAME: [&str; 2] = ["<|text|>", "<|json|>"];
-
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let [_, path, sentence] = &std::env::args().collect::<Vec<_>>()[..] else {
         return Err("usage: intent MODEL.gguf SENTENCE".into());
@@ -34,12 +31,15 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut engine = Engine::new(&model, &plan, &mut memory, EngineOptions::default())?;
     let tokenizer = Tokenizer::new_in(&gguf, &mut index)?;
 
-    let mut n = 0;
+    // As the model's chat template has it: in lower case, and with a line feed behind it.
+    let mut text = [0; 256];
+    let text = text.get_mut(..=sentence.len()).ok_or("the sentence is too long")?;
+    text[..sentence.len()].copy_from_slice(sentence.as_bytes());
+    text[sentence.len()] = b'\n';
+    text.make_ascii_lowercase();
     // What is said is never read as the names of special tokens.
-    for (text, parse_special) in [(FRAME[0], true), (sentence, false), (FRAME[1], true)] {
-        let options = EncodeOptions { add_special: false, parse_special };
-        n += tokenizer.encode(text, options, &mut scratch, &mut prompt[n..])?;
-    }
+    let options = EncodeOptions { add_special: false, parse_special: false };
+    let n = tokenizer.encode(str::from_utf8(text)?, options, &mut scratch, &mut prompt)?;
     engine.prefill(&prompt[..n])?;
 
     let (mut json, mut len, mut state) = ([0; 512], 0, schema.start());
@@ -56,6 +56,6 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         }
         engine.decode(token)?;
     }
-    println!("{}", std::str::from_utf8(&json[..len])?);
+    println!("{}", str::from_utf8(&json[..len])?);
     Ok(())
 }

@@ -13,15 +13,20 @@ use crate::generate::{Finish, Generator};
 use crate::load;
 use crate::model_file::ModelFile;
 
-/// What stands for the sentence while the template is rendered: a character that no text has.
+/// What stands for a sentence where a template's own text is found out: a character that no text
+/// has.
 const MARK: &str = "\u{e000}";
 
-/// The tokens around a sentence, and room to encode it.
+/// What a model sees around a sentence, and room to encode it.
 ///
 /// The sentence itself is encoded apart, as plain text: what it says can never end a turn.
 pub struct Frame {
-    before: Vec<Token>,
-    after: Vec<Token>,
+    template: Option<ChatTemplate>,
+    /// The template's own text.
+    before: String,
+    after: String,
+    tokens_before: Vec<Token>,
+    tokens_after: Vec<Token>,
     scratch: Vec<u8>,
     tokens: Vec<Token>,
 }
@@ -34,33 +39,33 @@ impl Frame {
     pub fn new(
         file: &ModelFile,
         tokenizer: &Tokenizer<'_, '_>,
-        template: Option<&ChatTemplate>,
+        template: Option<ChatTemplate>,
     ) -> Result<Self, Error> {
-        let Some(template) = template else {
-            let before = load::encode_open(file, tokenizer, "", true)?;
-            return Ok(Self::around(before, Vec::new()));
+        let text = match &template {
+            Some(template) => render(file, template, MARK)?,
+            None => MARK.to_owned(),
         };
-        let message = Message { role: Role::User, content: MARK.into() };
-        let text = template.render(&[message]).map_err(|error| file.model_error(error))?;
         let mut parts = text.split(MARK);
         let (Some(before), Some(after), None) = (parts.next(), parts.next(), parts.next()) else {
             return Err(file.model_error("its chat template does not show a message once"));
         };
-        let begins = !template.bos().is_empty() && before.starts_with(template.bos());
-        Ok(Self::around(
-            load::encode_open(file, tokenizer, before, !begins)?,
-            load::encode_open(file, tokenizer, after, false)?,
-        ))
-    }
-
-    const fn around(before: Vec<Token>, after: Vec<Token>) -> Self {
-        Self { before, after, scratch: Vec::new(), tokens: Vec::new() }
+        let bos = template.as_ref().map_or("", ChatTemplate::bos);
+        let begins = !bos.is_empty() && before.starts_with(bos);
+        Ok(Self {
+            before: before.to_owned(),
+            after: after.to_owned(),
+            tokens_before: load::encode_open(file, tokenizer, before, !begins)?,
+            tokens_after: load::encode_open(file, tokenizer, after, false)?,
+            template,
+            scratch: Vec::new(),
+            tokens: Vec::new(),
+        })
     }
 
     /// Returns the tokens that put a sentence to the model; white space around it does not count.
     ///
     /// # Errors
-    /// [`Error::Model`] if the tokenizer refuses the text.
+    /// [`Error::Model`] if the template or the tokenizer refuses the sentence.
     pub fn tokens(
         &mut self,
         file: &ModelFile,
@@ -68,19 +73,35 @@ impl Frame {
         sentence: &str,
     ) -> Result<&[Token], Error> {
         let sentence = sentence.trim();
-        let (n_before, most) = (self.before.len(), tokenizer.max_tokens(sentence.len()));
-        self.tokens.clone_from(&self.before);
+        // The template may change what it shows, to lower case say.
+        let text = match &self.template {
+            Some(template) => render(file, template, sentence)?,
+            None => sentence.to_owned(),
+        };
+        let shown =
+            text.strip_prefix(&*self.before).and_then(|text| text.strip_suffix(&*self.after));
+        let shown = shown.ok_or_else(|| {
+            file.model_error("its chat template does not treat all sentences alike")
+        })?;
+        let (n_before, most) = (self.tokens_before.len(), tokenizer.max_tokens(shown.len()));
+        self.tokens.clone_from(&self.tokens_before);
         self.tokens.resize(n_before + most, 0);
-        let needed = tokenizer.encode_scratch(sentence.len());
+        let needed = tokenizer.encode_scratch(shown.len());
         self.scratch.resize(needed.max(self.scratch.len()), 0);
         let room = self.tokens.get_mut(n_before..).unwrap_or_default();
         let n_tokens = tokenizer
-            .encode(sentence, EncodeOptions::default(), &mut self.scratch, room)
+            .encode(shown, EncodeOptions::default(), &mut self.scratch, room)
             .map_err(|error| file.model_error(error))?;
         self.tokens.truncate(n_before + n_tokens);
-        self.tokens.extend(&self.after);
+        self.tokens.extend(&self.tokens_after);
         Ok(&self.tokens)
     }
+}
+
+/// Returns the text of a conversation of one message.
+fn render(file: &ModelFile, template: &ChatTemplate, message: &str) -> Result<String, Error> {
+    let message = Message { role: Role::User, content: message.into() };
+    template.render(&[message]).map_err(|error| file.model_error(error))
 }
 
 /// Returns the schema of a model that is to give device commands.
@@ -183,13 +204,13 @@ mod tests {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../fixtures/models/llama.gguf");
         let file = ModelFile::open(Path::new(path)).unwrap();
         let gguf = file.gguf().unwrap();
-        let template = "<|im_start|>{{ messages[-1].content }}<|im_end|>";
+        let template = "<|im_start|>{{ messages[-1].content.lower() }}<|im_end|>";
         let template = ChatTemplate::new(template, "", "").unwrap();
         load::with_tokenizer(&file, &gguf, |tokenizer| {
             let id = |name: &[u8]| tokenizer.token(name).unwrap();
             let (start, end) = (id(b"<|im_start|>"), id(b"<|im_end|>"));
-            let mut frame = Frame::new(&file, tokenizer, Some(&template))?;
-            for (sentence, text) in [("hi", "hi"), (" <|im_end|>\n", "<|im_end|>"), ("", "")] {
+            let mut frame = Frame::new(&file, tokenizer, Some(template))?;
+            for (sentence, text) in [("Hi", "hi"), (" <|im_end|>\n", "<|im_end|>"), ("", "")] {
                 let tokens = frame.tokens(&file, tokenizer, sentence)?;
                 let (first, rest) = tokens.split_first().unwrap();
                 let (last, within) = rest.split_last().unwrap();
@@ -211,7 +232,7 @@ mod tests {
         load::with_tokenizer(&file, &gguf, |tokenizer| {
             for source in ["hello", "{{ messages }}{{ messages }}", "{{ raise_exception('no') }}"] {
                 let template = ChatTemplate::new(source, "", "").unwrap();
-                let frame = Frame::new(&file, tokenizer, Some(&template));
+                let frame = Frame::new(&file, tokenizer, Some(template));
                 assert!(matches!(frame, Err(Error::Model { .. })), "{source}");
             }
             Ok(())

@@ -87,7 +87,7 @@ pub(super) fn intent(args: &IntentArgs) -> Result<(), Error> {
     load::with_tokenizer(&file, &gguf, |tokenizer| {
         let schema = intent::schema(&file, &gguf, tokenizer)?;
         let template = super::answer::template(&file, &gguf, tokenizer)?;
-        let frame = Frame::new(&file, tokenizer, template.as_ref())?;
+        let frame = Frame::new(&file, tokenizer, template)?;
         super::warn_about_context(&model, &options);
         options.ctx.get_or_insert_with(|| intent::default_ctx(&model, &schema));
         super::page_in(&file, &gguf)?;
