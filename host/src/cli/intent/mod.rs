@@ -69,7 +69,7 @@ pub(super) struct IntentArgs {
     engine: super::EngineArgs,
 }
 
-/// Longer lines fit into no context.
+/// A longer line is no sentence.
 const MAX_LINE: u64 = 1 << 18;
 
 pub(super) fn intent(args: &IntentArgs) -> Result<(), Error> {
@@ -210,8 +210,9 @@ impl<'a, 'g, 'm, 'b, 't, 'u> Answers<'a, 'g, 'm, 'b, 't, 'u> {
         };
         print(&answer)?;
         if self.args.stats {
-            let Stats { prompt, generated, .. } = *self.commander.generator().stats();
-            let n_tokens = prompt + generated;
+            let Stats { prompt, prefilled, generated, .. } = *self.commander.generator().stats();
+            // What the context held already costs nothing.
+            let n_tokens = prefilled + generated;
             say(format_args!(
                 "[{kind} {}: {prompt} tokens in, {generated} out, {:.2} ms, {:.0} tokens/s]",
                 self.n_sentences,
@@ -225,11 +226,15 @@ impl<'a, 'g, 'm, 'b, 't, 'u> Answers<'a, 'g, 'm, 'b, 't, 'u> {
     }
 
     fn say_stats(&self) {
+        if self.time.is_zero() {
+            return;
+        }
         let seconds = self.time.as_secs_f64();
         let (threads, kernels) = (self.options.threads, self.options.kernels.name());
+        let s = if threads == 1 { "" } else { "s" };
         let peak = peak_rss().map(|peak| format!(", peak {}", Bytes(peak))).unwrap_or_default();
         say(format_args!(
-            "[{} sentences, {:.1}/s, {:.0} tokens/s; {threads} threads, {kernels}{peak}]",
+            "[{} sentences, {:.1}/s, {:.0} tokens/s; {threads} thread{s}, {kernels}{peak}]",
             self.n_sentences,
             self.n_sentences as f64 / seconds,
             self.n_tokens as f64 / seconds,
