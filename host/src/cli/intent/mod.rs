@@ -63,8 +63,11 @@ pub(super) struct IntentArgs {
     /// Do not hold answers to the schema, for comparison
     #[arg(long)]
     unconstrained: bool,
-    #[command(flatten)]
-    threads: super::ThreadsArg,
+    /// Threads; results do not depend on it. The matrices of models that give commands are so small
+    /// that threads wait for each other more than they help
+    #[arg(short, long, value_name = "N", default_value = "1", help_heading = "Engine",
+        value_parser = super::count(1, 1024))]
+    threads: usize,
     #[command(flatten)]
     engine: super::EngineArgs,
 }
@@ -81,7 +84,7 @@ pub(super) fn intent(args: &IntentArgs) -> Result<(), Error> {
         ));
     }
     let file = args.model.open()?;
-    let mut options = args.engine.options(args.threads.threads)?;
+    let mut options = args.engine.options(Some(args.threads))?;
     let gguf = file.gguf()?;
     let model = Model::new(&gguf).map_err(|error| file.model_error(error))?;
     load::with_tokenizer(&file, &gguf, |tokenizer| {
