@@ -38,6 +38,7 @@ fn help_and_version() {
     }
     for command in [
         "run",
+        "intent",
         "inspect",
         "tokenize",
         "logits",
@@ -48,7 +49,6 @@ fn help_and_version() {
         "imatrix",
         "completions",
     ] {
-    for command in ["run", "intent", "inspect", "tokenize", "logits", "bench", "completions"] {
         let help = run(&[command, "--help"]).ok();
         assert!(help.contains("Examples:\n  bantam "), "{command}");
     }
