@@ -172,20 +172,24 @@ impl ModelFile {
 
     /// Says that `range` of the file will be needed soon: the system may begin to read it.
     pub fn will_need(&self, range: Range<usize>) {
-        if !range.is_empty() {
+        if let Some(Mapped { map, .. }) = self.mapped()
+            && !range.is_empty()
+        {
             // A hint: nothing depends on it.
-            let _ = self.map.advise_range(Advice::WillNeed, range.start, range.len());
+            let _ = map.advise_range(Advice::WillNeed, range.start, range.len());
         }
     }
 
     /// Says that `range` of the file is not needed for now: this process gives its pages back, and
     /// reads them again if it touches them.
     pub fn let_go(&self, range: Range<usize>) {
-        if !range.is_empty() {
+        if let Some(Mapped { map, .. }) = self.mapped()
+            && !range.is_empty()
+        {
             // SAFETY: the map is a shared one of a file and is never written through, so pages that
             // are dropped come back with the file's bytes, as any page of it may at any time.
             let _ = unsafe {
-                self.map.unchecked_advise_range(UncheckedAdvice::DontNeed, range.start, range.len())
+                map.unchecked_advise_range(UncheckedAdvice::DontNeed, range.start, range.len())
             };
         }
     }

@@ -6,6 +6,6 @@ mod commands;
 mod common;
 mod convert;
 mod imatrix;
+mod intent;
 mod perplexity;
 mod quantize;
-mod intent;
