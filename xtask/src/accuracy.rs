@@ -1,9 +1,11 @@
 //! `cargo xtask accuracy`: what each quantization costs in size, accuracy and speed.
 //!
 //! Every model is taken through a ladder of formats with the `bantam` program, as a user would, and
-//! compared with its F16 form. What has been measured is kept under the build folder by the contents
-//! of program, model and text, so that a run that was broken off goes on where it was.
+//! compared with its F16 form; the bundled model is asked the sentences of its tests. What has been
+//! measured of models is kept under the build folder by the contents of program, model and text, so
+//! that a run that was broken off goes on where it was.
 
+mod intent;
 mod plot;
 mod table;
 
@@ -23,7 +25,7 @@ use table::{Row, Setting};
 /// Options of `cargo xtask accuracy`.
 #[derive(clap::Args)]
 pub(crate) struct Options {
-    /// Where to write table.md, table.csv and plot.svg
+    /// Where to write table.md, table.csv, intent.csv and plot.svg
     #[arg(short, long, value_name = "DIR", default_value = "fixtures/accuracy")]
     out: PathBuf,
     /// The text to measure on [default: one that is fetched, see fixtures/accuracy/text.toml]
@@ -79,6 +81,7 @@ pub(crate) fn run(cx: &Context, options: &Options) -> Result<()> {
             requantized.push(name_of(model));
         }
     }
+    let intents = intent::rows(cx, &program, &work)?;
     let setting = Setting {
         text: text_name,
         windows: options.windows,
@@ -93,7 +96,9 @@ pub(crate) fn run(cx: &Context, options: &Options) -> Result<()> {
         fs::write(&path, content).with_context(|| format!("cannot write {}", path.display()))
     };
     write("table.csv", table::csv(&rows))?;
-    write("table.md", table::markdown(&rows, &setting))?;
+    write("intent.csv", intent::csv(&intents))?;
+    let tables = [table::markdown(&rows, &setting), intent::markdown(&intents)];
+    write("table.md", tables.join("\n"))?;
     write("plot.svg", plot::svg(&rows)?)?;
     println!("{} has the table and the plot, after {:.0?}", out.display(), start.elapsed());
     Ok(())
@@ -158,19 +163,25 @@ impl Ladder<'_> {
             Ok(text) => text,
             Err(_) => {
                 eprintln!("  $ {}", cmd.line());
-                let out = cmd.capture()?;
-                if !out.ok {
-                    bail!("{}: {}", cmd.line(), out.stderr.trim());
-                }
+                let text = output(cmd)?;
                 let partial = self.file("partial");
-                fs::write(&partial, &out.stdout)
+                fs::write(&partial, &text)
                     .and_then(|()| fs::rename(&partial, &path))
                     .with_context(|| format!("cannot write {}", path.display()))?;
-                out.stdout
+                text
             }
         };
         serde_json::from_str(&text).with_context(|| format!("{} is no JSON", path.display()))
     }
+}
+
+/// What a command prints.
+fn output(cmd: &Cmd) -> Result<String> {
+    let out = cmd.capture()?;
+    if !out.ok {
+        bail!("{}: {}", cmd.line(), out.stderr.trim());
+    }
+    Ok(out.stdout)
 }
 
 fn name_of(path: &Path) -> String {

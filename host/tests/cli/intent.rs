@@ -246,6 +246,18 @@ mod bundled {
     }
 
     #[test]
+    fn its_small_forms_are_made_of_its_large_one() {
+        let stored = |format| root().join(format!("fixtures/intent/bantam-intent.{format}.gguf"));
+        let folder = tempfile::tempdir().unwrap();
+        for format in ["Q8_0", "Q4_0"] {
+            let made = folder.path().join(format);
+            let args = ["quantize", "--pure", "--type", format, text(&stored("F16")), text(&made)];
+            run(&args).ok();
+            assert!(fs::read(&made).unwrap() == fs::read(stored(format)).unwrap(), "{format}");
+        }
+    }
+
+    #[test]
     fn its_answers_depend_on_nothing_but_the_sentence() {
         let sentences = [
             "dim the kitchen lights to forty percent",

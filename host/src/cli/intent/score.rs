@@ -103,9 +103,7 @@ pub(super) fn score(
     file.check_unchanged()?;
     let mut out = BufWriter::new(io::stdout().lock());
     let written = if args.json {
-        serde_json::to_writer_pretty(&mut out, &report)
-            .map_err(io::Error::from)
-            .and_then(|()| writeln!(out))
+        crate::cli::write_json(&mut out, &report)
     } else {
         print(&mut out, &report, args.verbose)
     };
