@@ -170,6 +170,12 @@ impl<'a> MatmulRows<'a> {
         self.row_bytes
     }
 
+    /// Token `t`'s floats.
+    #[inline(always)]
+    pub(super) fn float_row(&self, t: usize) -> &'a [f32] {
+        self.acts.float_row(t)
+    }
+
     /// Token `t`'s integers and groups.
     #[inline(always)]
     pub(super) fn q8_row(&self, t: usize) -> (&'a [i8], &'a [ActGroup]) {

@@ -5,6 +5,7 @@ use core::ops::Range;
 use super::args::{Attend, MatmulRows};
 use super::dots::Dots;
 use super::generic::attention::{Cached, QueryState, Slice};
+use super::generic::floats::Weights;
 use super::generic::matmul;
 use super::lanes::Lanes;
 
@@ -31,18 +32,18 @@ pub(super) trait Isa {
     /// Weight rows times activations, by formats.
     ///
     /// # Safety
-    /// Nobody else may access the outputs that `m` names.
+    /// The CPU must have the set's features, and nobody else may access the outputs that `m` names.
     #[inline(always)]
-    unsafe fn matmul_rows(m: &MatmulRows<'_>)
+    unsafe fn matmul_rows<O: Outlined>(m: &MatmulRows<'_>)
     where
         Self: Sized,
     {
         // SAFETY: passed on to the caller.
-        unsafe { matmul::matmul_rows(m) }
+        unsafe { matmul::matmul_rows::<Self, O>(m) }
     }
 }
 
-/// Pieces of attention that are functions of their own, compiled with a set's CPU features.
+/// Pieces of kernels that are functions of their own, compiled with a set's CPU features.
 pub(super) trait Outlined {
     /// As [`attention::tile`].
     ///
@@ -61,6 +62,16 @@ pub(super) trait Outlined {
     /// # Safety
     /// The CPU must have the set's features.
     unsafe fn add_values<C: Cached>(keys: C, values: C, slice: Slice, state: &mut QueryState<'_>);
+
+    /// As [`tile`](super::generic::floats::tile).
+    ///
+    /// # Safety
+    /// As there, and the CPU must have the set's features.
+    unsafe fn float_tile<B: Weights, const R: usize, const N: usize>(
+        m: &MatmulRows<'_>,
+        row: usize,
+        t: usize,
+    );
 }
 
 /// Fills a `Table` with the generic kernels compiled under the given attributes for an `Isa`.
@@ -69,7 +80,7 @@ pub(super) trait Outlined {
 macro_rules! kernel_table {
     ($(#[$attr:meta])* $name:literal, $isa:ty, $is_available:expr) => {{
         use $crate::kernels::args::{ActGroup, Attend, MatmulRows, RopePairs};
-        use $crate::kernels::generic::{attention, float, quantize, store};
+        use $crate::kernels::generic::{attention, float, floats, quantize, store};
         $(#[$attr])*
         unsafe fn quantize(x: &[f32], qs: &mut [i8], groups: &mut [ActGroup]) {
             quantize::quantize::<<$isa as $crate::kernels::isa::Isa>::Lanes>(x, qs, groups);
@@ -77,7 +88,7 @@ macro_rules! kernel_table {
         $(#[$attr])*
         unsafe fn matmul_rows(m: &MatmulRows<'_>) {
             // SAFETY: the caller of this table entry holds the outputs alone.
-            unsafe { <$isa as $crate::kernels::isa::Isa>::matmul_rows(m) }
+            unsafe { <$isa as $crate::kernels::isa::Isa>::matmul_rows::<Outlined>(m) }
         }
         $(#[$attr])*
         unsafe fn rms_norm(x: &[f32], w: &[u8], eps: f32, out: &mut [f32]) {
@@ -129,6 +140,17 @@ macro_rules! kernel_table {
                     slice,
                     core::array::from_mut(state),
                 );
+            }
+            $(#[$attr])*
+            unsafe fn float_tile<B: floats::Weights, const R: usize, const N: usize>(
+                m: &MatmulRows<'_>,
+                row: usize,
+                t: usize,
+            ) {
+                // SAFETY: passed on to the caller.
+                unsafe {
+                    floats::tile::<<$isa as $crate::kernels::isa::Isa>::Lanes, B, R, N>(m, row, t);
+                }
             }
         }
         $(#[$attr])*

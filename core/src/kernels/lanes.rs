@@ -28,6 +28,8 @@ pub(super) trait Lanes: Sixteen {
     /// `self[i]·factors[K] + c[i]`
     fn fma_by<const K: usize>(self, factors: &[f32; 4], c: Self) -> Self;
 
+    /// The sum by the tree of [`fold_lanes`](crate::math::fold_lanes).
+    fn fold(self) -> f32;
     /// The greatest lane; there must be no NaN.
     fn greatest(self) -> f32;
     /// The greatest magnitude in both, which is no NaN's; +0 if there is no other.
@@ -119,18 +121,8 @@ pub(super) trait Register: Copy {
         unsafe { [Self::load_f16(from), Self::load_f16(from.add(Self::WIDTH))] }
     }
 
-    /// The sum in any order.
-    #[inline(always)]
-    fn total(a: Self) -> f32 {
-        const { assert!(Self::WIDTH <= LANES) };
-        let (mut floats, mut total) = ([0.0; LANES], 0.0);
-        // SAFETY: there is room for sixteen floats, and a register has no more.
-        unsafe { Self::store(a, floats.as_mut_ptr()) };
-        for x in floats {
-            total += x;
-        }
-        total
-    }
+    /// The sum by the tree of [`Lanes::fold`], whose last steps these are.
+    fn total(a: Self) -> f32;
 
     /// Half floats, rounded as [`f32_to_f16`] does.
     #[inline(always)]
@@ -299,6 +291,17 @@ impl<R: Register, const N: usize> Lanes for Registers<R, N> {
             *c = R::fma_by::<K>(a, factors, *c);
         }
         c
+    }
+    #[inline(always)]
+    fn fold(mut self) -> f32 {
+        let mut half = N / 2;
+        while half > 0 {
+            for j in 0..half {
+                self.0[j] = R::add(self.0[j], self.0[j + half]);
+            }
+            half /= 2;
+        }
+        R::total(self.0[0])
     }
     #[inline(always)]
     fn greatest(self) -> f32 {

@@ -7,7 +7,7 @@ use super::neon::{ACCUMULATORS, Floats, QUERIES};
 use super::rows::Rows;
 use crate::kernels::Table;
 use crate::kernels::args::MatmulRows;
-use crate::kernels::isa::{Isa, kernel_table};
+use crate::kernels::isa::{Isa, Outlined, kernel_table};
 use crate::kernels::rows::matmul_rows;
 
 struct I8mm;
@@ -32,9 +32,9 @@ impl Isa for I8mm {
     const QUERIES: usize = QUERIES;
 
     #[inline(always)]
-    unsafe fn matmul_rows(m: &MatmulRows<'_>) {
+    unsafe fn matmul_rows<O: Outlined>(m: &MatmulRows<'_>) {
         // SAFETY: called only from this set's functions, on CPUs that have the instructions;
         // exclusive outputs are passed on to the caller.
-        unsafe { matmul_rows(Rows::<Smmla>::new(), m) }
+        unsafe { matmul_rows::<Self, O, _>(Rows::<Smmla>::new(), m) }
     }
 }

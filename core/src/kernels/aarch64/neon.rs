@@ -7,7 +7,7 @@ use super::dots;
 use super::rows::Rows;
 use crate::kernels::Table;
 use crate::kernels::args::MatmulRows;
-use crate::kernels::isa::{Isa, kernel_table};
+use crate::kernels::isa::{Isa, Outlined, kernel_table};
 use crate::kernels::lanes::{Register, Registers};
 use crate::kernels::rows::matmul_rows;
 use crate::math::{CANONICAL_NAN, EXP_MAGIC, LANES};
@@ -31,9 +31,9 @@ impl Isa for Neon {
     const QUERIES: usize = QUERIES;
 
     #[inline(always)]
-    unsafe fn matmul_rows(m: &MatmulRows<'_>) {
+    unsafe fn matmul_rows<O: Outlined>(m: &MatmulRows<'_>) {
         // SAFETY: NEON multiplies bytes; exclusive outputs are passed on to the caller.
-        unsafe { matmul_rows(Rows::<Widening>::new(), m) }
+        unsafe { matmul_rows::<Self, O, _>(Rows::<Widening>::new(), m) }
     }
 }
 
@@ -78,7 +78,7 @@ impl Register for float32x4_t {
         clamp_number(a: Self, low: Self, high: Self) -> Self =
             vminq_f32(high, vmaxq_f32(low, a));
         greatest(a: Self) -> f32 = vmaxvq_f32(a);
-        total(a: Self) -> f32 = vaddvq_f32(a);
+        total(a: Self) -> f32 = vpadds_f32(vadd_f32(vget_low_f32(a), vget_high_f32(a)));
     }
     #[inline(always)]
     fn greatest_magnitude<const N: usize>(a: Registers<Self, N>, b: Registers<Self, N>) -> f32 {

@@ -10,7 +10,7 @@ use super::rows::{self, Group};
 use crate::kernels::Table;
 use crate::kernels::args::MatmulRows;
 use crate::kernels::dots::OneByOne;
-use crate::kernels::isa::{Isa, kernel_table};
+use crate::kernels::isa::{Isa, Outlined, kernel_table};
 use crate::kernels::lanes::Registers;
 use crate::math::LANES;
 
@@ -24,9 +24,9 @@ impl Isa for Dsp {
     const ACCUMULATORS: usize = 1;
 
     #[inline(always)]
-    unsafe fn matmul_rows(m: &MatmulRows<'_>) {
+    unsafe fn matmul_rows<O: Outlined>(m: &MatmulRows<'_>) {
         // SAFETY: exclusive outputs are passed on to the caller.
-        unsafe { rows::matmul_rows(m) }
+        unsafe { rows::matmul_rows::<Self, O>(m) }
     }
 }
 

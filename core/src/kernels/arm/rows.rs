@@ -9,7 +9,8 @@ use super::dsp::{bytes_of_two, nibbles_apart, nibbles_of_two, smlad, sxtb16, sxt
 use super::float::{add_half, add_min, add_scaled, add_super, half, take_min};
 use super::rows_by_two;
 use crate::kernels::args::{ActGroup, MatmulRows};
-use crate::kernels::generic::matmul;
+use crate::kernels::generic::floats;
+use crate::kernels::isa::{Isa, Outlined};
 use crate::math::canonical;
 use crate::quant::block::{Block, Block32, Block256};
 use crate::quant::{
@@ -62,11 +63,11 @@ impl Order {
 
 /// # Safety
 /// Nobody else may access the outputs that `m` names.
-pub(super) unsafe fn matmul_rows(m: &MatmulRows<'_>) {
+pub(super) unsafe fn matmul_rows<I: Isa, O: Outlined>(m: &MatmulRows<'_>) {
     // SAFETY: passed on to the caller, in every arm.
     unsafe {
         match m.ty() {
-            GgmlType::F32 | GgmlType::F16 | GgmlType::BF16 => matmul::float_rows(m),
+            GgmlType::F32 | GgmlType::F16 | GgmlType::BF16 => floats::matmul_rows::<I, O>(m),
             GgmlType::Q4_0 => rows_of::<q4_0::BlockQ4_0>(m),
             GgmlType::Q4_1 => rows_of::<q4_1::BlockQ4_1>(m),
             GgmlType::Q5_0 => rows_of::<q5_0::BlockQ5_0>(m),

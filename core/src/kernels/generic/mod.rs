@@ -2,6 +2,7 @@
 
 pub(super) mod attention;
 pub(super) mod float;
+pub(super) mod floats;
 pub(super) mod matmul;
 pub(super) mod quantize;
 pub(super) mod store;

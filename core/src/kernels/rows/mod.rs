@@ -18,7 +18,8 @@ pub(super) use tile::{Span, TileRows, tiles};
 use core::marker::PhantomData;
 
 use super::args::{ActGroup, MatmulRows};
-use super::generic::matmul;
+use super::generic::floats;
+use super::isa::{Isa, Outlined};
 use super::scalar;
 use crate::quant::GgmlType;
 use formats::{IQ4NL, IQ4XS, MXFP4, Q2K, Q3K, Q4_0, Q4_1, Q4K, Q5_0, Q5_1, Q5K, Q6K};
@@ -28,11 +29,11 @@ use formats::{IQ4NL, IQ4XS, MXFP4, Q2K, Q3K, Q4_0, Q4_1, Q4K, Q5_0, Q5_1, Q5K, Q
 /// # Safety
 /// Nobody else may access the outputs that `m` names.
 #[inline(always)]
-pub(super) unsafe fn matmul_rows<S: RowSimd>(s: S, m: &MatmulRows<'_>) {
+pub(super) unsafe fn matmul_rows<I: Isa, O: Outlined, S: RowSimd>(s: S, m: &MatmulRows<'_>) {
     // SAFETY: passed on to the caller, in every arm.
     unsafe {
         match m.ty() {
-            GgmlType::F32 | GgmlType::F16 | GgmlType::BF16 => matmul::float_rows(m),
+            GgmlType::F32 | GgmlType::F16 | GgmlType::BF16 => floats::matmul_rows::<I, O>(m),
             GgmlType::Q4_0 => rows_of::<S, Q4_0>(s, m),
             GgmlType::Q4_1 => rows_of::<S, Q4_1>(s, m),
             GgmlType::Q5_0 => rows_of::<S, Q5_0>(s, m),

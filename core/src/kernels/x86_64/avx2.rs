@@ -9,7 +9,7 @@ use core::arch::x86_64::*;
 use super::dots::Maddubs;
 use crate::kernels::Table;
 use crate::kernels::args::MatmulRows;
-use crate::kernels::isa::{Isa, kernel_table};
+use crate::kernels::isa::{Isa, Outlined, kernel_table};
 use crate::kernels::lanes::Registers;
 use crate::kernels::rows::{
     At, Format, Kind, RowSimd, Span, TileRows, compiled_under, matmul_rows, tiles,
@@ -48,10 +48,10 @@ impl Isa for Avx2 {
     }
 
     #[inline(always)]
-    unsafe fn matmul_rows(m: &MatmulRows<'_>) {
+    unsafe fn matmul_rows<O: Outlined>(m: &MatmulRows<'_>) {
         // SAFETY: called only from this set's functions, which have its features; exclusive
         // outputs are passed on to the caller.
-        unsafe { matmul_rows(Rows::new(), m) }
+        unsafe { matmul_rows::<Self, O, _>(Rows::new(), m) }
     }
 }
 

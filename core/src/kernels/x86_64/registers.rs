@@ -167,7 +167,11 @@ impl Register for __m512 {
             (_mm512_castsi512_ps(x), _mm512_castsi512_ps(_mm512_slli_epi32::<23>(y)))
         };
         greatest(a: Self) -> f32 = _mm512_reduce_max_ps(a);
-        total(a: Self) -> f32 = _mm512_reduce_add_ps(a);
+        total(a: Self) -> f32 =
+            <__m256 as Register>::total(_mm256_add_ps(
+                _mm512_castps512_ps256(a),
+                _mm512_extractf32x8_ps::<1>(a),
+            ));
     }
     #[inline(always)]
     fn greatest_magnitude<const N: usize>(a: Registers<Self, N>, b: Registers<Self, N>) -> f32 {
