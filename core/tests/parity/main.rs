@@ -144,6 +144,52 @@ fn each_length(
         .collect()
 }
 
+/// Weights of a shape, rows × columns, with the activations of some tokens.
+fn product(
+    source: &mut Source,
+    ty: GgmlType,
+    [rows, cols]: [usize; 2],
+    tokens: usize,
+    offset: usize,
+) -> Case {
+    let bytes = source.blocks(ty, rows * cols / ty.block_elems());
+    let x: Vec<Row> = (0..tokens)
+        .map(|_| {
+            let mut row = definition::activations(ty, source.floats(cols));
+            // Scales that no sane activations have.
+            for (group, q) in row.groups.iter_mut().zip(row.q.chunks(32)) {
+                if source.is_odd() {
+                    *group = definition::group(source.float(), q);
+                }
+            }
+            row
+        })
+        .collect();
+
+    let stride = rows + offset;
+    let mut want = vec![UNTOUCHED; tokens * stride];
+    for (t, x) in x.iter().enumerate() {
+        for (r, row) in bytes.chunks(bytes.len() / rows).enumerate() {
+            want[t * stride + r] = definition::dot(ty, row, x);
+        }
+    }
+    let bytes = shifted(&bytes, offset);
+    let floats = shifted(&x.iter().flat_map(|x| x.floats.clone()).collect::<Vec<_>>(), offset);
+    let q = shifted(&x.iter().flat_map(|x| x.q.clone()).collect::<Vec<_>>(), offset);
+    let groups: Vec<ActGroup> = x.iter().flat_map(|x| x.groups.clone()).collect();
+    Case::new(format!("{ty} {rows} × {cols}, {tokens} tokens"), bits(&want), move |set| {
+        let acts = match ty.activation() {
+            Activation::F32 => Acts::floats(&floats[offset..], tokens, cols),
+            Activation::Q8 => Acts::quantized(&q[offset..], &groups, tokens, cols),
+        };
+        let weights = TensorView::new(ty, cols, rows, &bytes[offset..]).unwrap();
+        let mut out = vec![UNTOUCHED; tokens * stride];
+        let products = &mut [Product::with_stride(weights, &mut out, stride)];
+        set.matmul(&Serial, acts.unwrap(), products);
+        bits(&out)
+    })
+}
+
 /// A test for each kernel, by its name: random inputs make cases, and each case runs on every set.
 macro_rules! parity {
     ($(
@@ -197,41 +243,22 @@ parity! {
                 256 => blocks.min(4) * 256,
                 elems => blocks * elems,
             };
-            let bytes = source.blocks(ty, rows * cols / ty.block_elems());
-            let x: Vec<Row> = (0..tokens).map(|_| {
-                let mut row = definition::activations(ty, source.floats(cols));
-                // Scales that no sane activations have.
-                for (group, q) in row.groups.iter_mut().zip(row.q.chunks(32)) {
-                    if source.is_odd() {
-                        *group = definition::group(source.float(), q);
-                    }
-                }
-                row
-            }).collect();
-
-            let stride = rows + offset;
-            let mut want = vec![UNTOUCHED; tokens * stride];
-            for (t, x) in x.iter().enumerate() {
-                for (r, row) in bytes.chunks(bytes.len() / rows).enumerate() {
-                    want[t * stride + r] = definition::dot(ty, row, x);
-                }
-            }
-            let bytes = shifted(&bytes, offset);
-            let floats = shifted(&x.iter().flat_map(|x| x.floats.clone()).collect::<Vec<_>>(), offset);
-            let q = shifted(&x.iter().flat_map(|x| x.q.clone()).collect::<Vec<_>>(), offset);
-            let groups: Vec<ActGroup> = x.iter().flat_map(|x| x.groups.clone()).collect();
-            Case::new(format!("{ty} {rows} × {cols}, {tokens} tokens"), bits(&want), move |set| {
-                let acts = match ty.activation() {
-                    Activation::F32 => Acts::floats(&floats[offset..], tokens, cols),
-                    Activation::Q8 => Acts::quantized(&q[offset..], &groups, tokens, cols),
-                };
-                let weights = TensorView::new(ty, cols, rows, &bytes[offset..]).unwrap();
-                let mut out = vec![UNTOUCHED; tokens * stride];
-                let products = &mut [Product::with_stride(weights, &mut out, stride)];
-                set.matmul(&Serial, acts.unwrap(), products);
-                bits(&out)
-            })
+            product(&mut source, ty, [rows, cols], tokens, offset)
         })
+    }
+
+    /// Every number of tokens and of rows that a tile of floats can have, and some that it cannot.
+    matmul_float_rows(
+        source,
+        rows in 1usize..14,
+        // Long rows go by fewer at a time.
+        cols in prop_oneof![9 => 1usize..100, 1 => 20_000usize..20_020],
+        offset in OFFSETS,
+    ) {
+        let tokens = if cols < 100 { 1..=17 } else { 7..=7 };
+        let formats = [GgmlType::F32, GgmlType::F16, GgmlType::BF16];
+        let all: Vec<_> = tokens.flat_map(|n| formats.map(|ty| (ty, n))).collect();
+        all.into_iter().map(|(ty, n)| product(&mut source, ty, [rows, cols], n, offset)).collect::<Vec<_>>()
     }
 
     rms_norm(source) {

@@ -152,10 +152,17 @@ pub(in crate::kernels) unsafe fn tile<L: Lanes, B: Weights, const R: usize, cons
 
     let mut sums = [[L::splat(0.0); R]; N];
     for c in 0..n_chunks {
-        add(&mut sums, weights.map(|w| &w[c]), tokens.map(|x| &x[c]));
+        let (mut w, mut x) = (last_weights.each_ref(), last_tokens.each_ref());
+        for (w, weights) in w.iter_mut().zip(&weights) {
+            *w = &weights[c];
+        }
+        for (x, token) in x.iter_mut().zip(&tokens) {
+            *x = &token[c];
+        }
+        sums = add(sums, w, x);
     }
     if n_rest > 0 {
-        add(&mut sums, last_weights.each_ref(), last_tokens.each_ref());
+        sums = add(sums, last_weights.each_ref(), last_tokens.each_ref());
     }
 
     for (i, sums) in sums.iter().enumerate() {
@@ -170,10 +177,10 @@ pub(in crate::kernels) unsafe fn tile<L: Lanes, B: Weights, const R: usize, cons
 /// Adds the products of sixteen columns.
 #[inline(always)]
 fn add<L: Lanes, B: Weights, const R: usize, const N: usize>(
-    sums: &mut [[L; R]; N],
+    mut sums: [[L; R]; N],
     weights: [&[B; LANES]; R],
     tokens: [&[f32; LANES]; N],
-) {
+) -> [[L; R]; N] {
     let mut w = [L::splat(0.0); R];
     for (w, weights) in w.iter_mut().zip(weights) {
         *w = B::load(weights);
@@ -184,4 +191,5 @@ fn add<L: Lanes, B: Weights, const R: usize, const N: usize>(
             *sum = w.fma(x, *sum);
         }
     }
+    sums
 }
