@@ -5,6 +5,7 @@
 //! then converted once for all of a tile's tokens, and there are enough sums for additions not to
 //! wait for each other.
 
+use super::matmul;
 use crate::kernels::args::MatmulRows;
 use crate::kernels::isa::{Isa, Outlined};
 use crate::kernels::lanes::Lanes;
@@ -47,6 +48,11 @@ impl Weights for BlockF16 {
 pub(in crate::kernels) unsafe fn matmul_rows<I: Isa, O: Outlined>(m: &MatmulRows<'_>) {
     // SAFETY: passed on to the caller, in every arm.
     unsafe {
+        // Software that stands for a missing fma would be written out for every sum of a tile; and
+        // elsewhere tiles were not measured yet.
+        if const { cfg!(not(target_arch = "x86_64")) || I::ACCUMULATORS < 6 } {
+            return matmul::float_rows(m);
+        }
         match m.ty() {
             GgmlType::F32 => tiles::<I, O, BlockF32>(m),
             GgmlType::F16 => tiles::<I, O, BlockF16>(m),
@@ -64,10 +70,8 @@ unsafe fn tiles<I: Isa, O: Outlined, B: Weights>(m: &MatmulRows<'_>) {
     unsafe {
         if const { I::ACCUMULATORS >= 24 } {
             panels::<O, B, 4, 6>(m);
-        } else if const { I::ACCUMULATORS >= 6 } {
-            panels::<O, B, 2, 3>(m);
         } else {
-            panels::<O, B, 1, 4>(m);
+            panels::<O, B, 2, 3>(m);
         }
     }
 }

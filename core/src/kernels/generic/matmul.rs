@@ -6,8 +6,9 @@
 use super::floats;
 use crate::kernels::args::{ActGroup, Acts, MatmulRows};
 use crate::kernels::isa::{Isa, Outlined};
-use crate::math::{canonical, fma};
-use crate::quant::block::{Block32, Block256, blocks};
+use crate::math::{LANES, canonical, fma, fold_lanes};
+use crate::quant::GgmlType;
+use crate::quant::block::{Block32, Block256, FloatBlock, blocks, widen16};
 
 /// Tokens that share one unpacking of a block.
 const TILE: usize = 4;
@@ -34,6 +35,24 @@ pub(in crate::kernels) unsafe fn matmul_rows<I: Isa, O: Outlined>(m: &MatmulRows
             GgmlType::Q5_K => each::<Super<q5_k::BlockQ5K>>(m),
             GgmlType::Q6_K => each::<Super<q6_k::BlockQ6K>>(m),
             GgmlType::IQ4_XS => each::<Super<iq4_xs::BlockIQ4XS>>(m),
+        }
+    }
+}
+
+/// As [`matmul_rows`], for float weights only; of others nothing is written.
+///
+/// # Safety
+/// Nobody else may access the outputs that `m` names.
+#[inline(always)]
+pub(in crate::kernels) unsafe fn float_rows(m: &MatmulRows<'_>) {
+    use crate::quant::float::{BlockBF16, BlockF16, BlockF32};
+    // SAFETY: passed on to the caller, in every arm.
+    unsafe {
+        match m.ty {
+            GgmlType::F32 => each::<Floats<BlockF32>>(m),
+            GgmlType::F16 => each::<Floats<BlockF16>>(m),
+            GgmlType::BF16 => each::<Floats<BlockBF16>>(m),
+            _ => {}
         }
     }
 }
@@ -158,4 +177,37 @@ fn tokens<'a, const N: usize>(acts: &Acts<'a>, t: usize) -> [Token<'a>; N] {
 #[inline(always)]
 fn integer_dot<const N: usize>(w: &[i8; N], x: &[i8; N]) -> i32 {
     w.iter().zip(x).map(|(&w, &x)| i32::from(w) * i32::from(x)).sum()
+}
+
+/// Weights that are floats, in lane sums of sixteen.
+struct Floats<B>(core::marker::PhantomData<B>);
+
+impl<B: FloatBlock> Dot for Floats<B> {
+    #[inline(always)]
+    fn dot<const N: usize>(row: &[u8], acts: &Acts<'_>, t: usize) -> [f32; N] {
+        let mut lanes = [[0.0f32; LANES]; N];
+        let x: [_; N] = core::array::from_fn(|i| acts.float_row(t + i));
+        let (chunks, rest) = blocks::<B>(row).unwrap_or(&[]).as_chunks::<LANES>();
+        for (c, chunk) in chunks.iter().enumerate() {
+            let w = widen16(chunk);
+            for (lanes, x) in lanes.iter_mut().zip(&x) {
+                let Some(x) = x.as_chunks::<LANES>().0.get(c) else { break };
+                for ((lane, &w), &x) in lanes.iter_mut().zip(&w).zip(x) {
+                    *lane = fma(w, x, *lane);
+                }
+            }
+        }
+        for (lanes, x) in lanes.iter_mut().zip(&x) {
+            let tail = x.as_chunks::<LANES>().1;
+            for ((lane, &w), &x) in lanes.iter_mut().zip(rest).zip(tail) {
+                *lane = fma(w.get(), x, *lane);
+            }
+        }
+        // A loop rather than `map`, which is not inlined into a function with more CPU features.
+        let mut sums = [0.0; N];
+        for (sum, lanes) in sums.iter_mut().zip(lanes) {
+            *sum = fold_lanes(lanes);
+        }
+        sums
+    }
 }
