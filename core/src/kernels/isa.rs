@@ -8,6 +8,8 @@ use super::generic::attention::{Cached, QueryState, Slice};
 use super::generic::floats::Weights;
 use super::generic::matmul;
 use super::lanes::Lanes;
+#[cfg(not(target_os = "none"))]
+use crate::quant::{self, GgmlType, QuantError};
 
 /// The few inner steps that compilers do not vectorize well by themselves.
 ///
@@ -28,6 +30,18 @@ pub(super) trait Isa {
     /// Asks for the cache line at an address, which need not be one that can be read.
     #[inline(always)]
     fn prefetch(_: *const u8) {}
+
+    /// As [`KernelSet::quantize_weights`](super::KernelSet::quantize_weights).
+    #[cfg(not(target_os = "none"))]
+    #[inline(always)]
+    fn quantize_weights(
+        ty: GgmlType,
+        x: &[f32],
+        importance: Option<&[f32]>,
+        out: &mut [u8],
+    ) -> Result<(), QuantError> {
+        quant::quantize_with::<Self::Lanes>(ty, x, importance, out)
+    }
 
     /// Weight rows times activations, by formats.
     ///
@@ -193,9 +207,7 @@ macro_rules! kernel_table {
             importance: Option<&[f32]>,
             out: &mut [u8],
         ) -> Result<(), $crate::quant::QuantError> {
-            $crate::quant::quantize_with::<<$isa as $crate::kernels::isa::Isa>::Lanes>(
-                ty, x, importance, out,
-            )
+            <$isa as $crate::kernels::isa::Isa>::quantize_weights(ty, x, importance, out)
         }
         $crate::kernels::Table {
             name: $name,

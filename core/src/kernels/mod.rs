@@ -28,9 +28,9 @@ mod x86_64;
 pub use args::{ActGroup, Acts, Attend, AttentionShape, CacheRef, MatmulRows, RopePairs};
 pub use matmul::Product;
 
-use crate::quant::{GgmlType, QuantError};
 #[cfg(target_os = "none")]
-use crate::quant::{Plain, quantize_with};
+use crate::quant::quantize_plain;
+use crate::quant::{GgmlType, QuantError};
 use core::fmt;
 
 /// The functions of one set. All are unsafe to call unless the CPU has the set's features.
@@ -134,7 +134,7 @@ impl KernelSet {
         // SAFETY: a KernelSet exists only for a set whose features this CPU has.
         return unsafe { (self.0.quantize_weights)(ty, x, importance, out) };
         #[cfg(target_os = "none")]
-        return quantize_with::<Plain>(ty, x, importance, out);
+        return quantize_plain(ty, x, importance, out);
     }
 
     /// Multiplies some weight rows with every token's activations.

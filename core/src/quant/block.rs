@@ -187,27 +187,46 @@ pub struct Parts256 {
     pub q: [i8; 256],
 }
 
-/// A super-block that can be put together here.
-pub trait Pack256: Block256 {
+/// What the search for a super-block's parts has to know of its format. One search serves all
+/// formats, which differ in little: every set's copy of it is large.
+#[derive(Clone, Copy, Debug)]
+pub struct Form256 {
+    /// Weights that share a sub-scale, as [`Block256::GROUP`].
+    pub group: usize,
+    /// As [`Block256::HAS_MIN`].
+    pub has_min: bool,
     /// The lowest and the highest integer.
-    const LEVELS: [f32; 2];
-
+    pub levels: [f32; 2],
     /// The lowest and the highest sub-scale. Minimums are from 0 to the same.
-    const SCALES: [f32; 2];
-
+    pub scales: [f32; 2],
     /// How much more the errors of larger weights count where importance is given: by
     /// `√(this · mean square + w²)`, or not at all if 0.
-    const SIZE_COUNTS: f32;
+    pub size_counts: f32,
+}
+
+/// A super-block that can be put together here.
+pub trait Pack256: Block256 {
+    /// The format, for the search.
+    const FORM: Form256;
 
     /// The block of these parts, all of which must be as the format can hold them; of sub-scales
     /// that serve 32 weights the first of two counts.
     fn pack(parts: &Parts256) -> Self;
 }
 
+/// The same of a block of 32.
+#[derive(Clone, Copy, Debug)]
+pub struct Form32 {
+    /// As [`Block32::HAS_MIN`].
+    pub has_min: bool,
+    /// The lowest and the highest integer.
+    pub levels: [f32; 2],
+}
+
 /// A block of 32 weights that can be put together here.
 pub trait Pack32: Block32 {
-    /// The lowest and the highest integer.
-    const LEVELS: [f32; 2];
+    /// The format, for the search.
+    const FORM: Form32;
 
     /// The block of these parts: the bits of the scale and of the minimum, which counts where the
     /// format has one, and integers within the levels.

@@ -27,7 +27,7 @@ pub mod q8_0;
 mod search;
 
 use crate::math::Sixteen;
-use block::{Block32, Block256, FloatBlock, Pack32, Pack256, Quantize, blocks, blocks_mut};
+use block::{Block, Block32, Block256, FloatBlock, Pack32, Pack256, Quantize, blocks, blocks_mut};
 use core::fmt;
 use float::{BlockBF16, BlockF16, BlockF32};
 use iq4_nl::BlockIQ4NL;
@@ -323,7 +323,7 @@ pub fn dequantize_row(ty: GgmlType, bytes: &[u8], out: &mut [f32]) -> Result<(),
 /// [`QuantError::Length`] if the lengths do not fit the format and each other. `out` is then
 /// untouched.
 pub fn quantize_row(ty: GgmlType, x: &[f32], out: &mut [u8]) -> Result<(), QuantError> {
-    quantize_with::<Plain>(ty, x, None, out)
+    quantize_plain(ty, x, None, out)
 }
 
 /// As [`quantize_row`], but makes errors small where they matter: `importance` says for each
@@ -340,7 +340,18 @@ pub fn quantize_row_weighted(
     importance: &[f32],
     out: &mut [u8],
 ) -> Result<(), QuantError> {
-    quantize_with::<Plain>(ty, x, Some(importance), out)
+    quantize_plain(ty, x, Some(importance), out)
+}
+
+/// Either of the above, for any CPU: a function of its own, as it takes long to compile.
+#[inline(never)]
+pub(crate) fn quantize_plain(
+    ty: GgmlType,
+    x: &[f32],
+    importance: Option<&[f32]>,
+    out: &mut [u8],
+) -> Result<(), QuantError> {
+    quantize_with::<Plain>(ty, x, importance, out)
 }
 
 /// Either of the above, sixteen floats at a time in the registers of a kernel set.
@@ -360,21 +371,19 @@ pub(crate) fn quantize_with<F: Sixteen>(
     {
         return Err(QuantError::Importance(x.len(), importance.len()));
     }
-    match ty {
-        GgmlType::F32 => write1::<BlockF32>(x, out),
-        GgmlType::F16 => write1::<BlockF16>(x, out),
-        GgmlType::BF16 => write1::<BlockBF16>(x, out),
-        GgmlType::Q4_0 => write_weighted32::<F, BlockQ4_0>(x, importance, out),
-        GgmlType::Q4_1 => write_weighted32::<F, BlockQ4_1>(x, importance, out),
-        GgmlType::Q5_0 => write_weighted32::<F, BlockQ5_0>(x, importance, out),
-        GgmlType::Q5_1 => write_weighted32::<F, BlockQ5_1>(x, importance, out),
-        GgmlType::Q8_0 => write32::<BlockQ8_0>(x, out),
-        GgmlType::Q4_K => write256::<F, BlockQ4K>(x, importance, out),
-        GgmlType::Q5_K => write256::<F, BlockQ5K>(x, importance, out),
-        GgmlType::Q6_K => write256::<F, BlockQ6K>(x, importance, out),
-        // Not written, and refused above.
-        GgmlType::Q2_K | GgmlType::Q3_K | GgmlType::IQ4_NL | GgmlType::IQ4_XS | GgmlType::MXFP4 => {
+    match (ty, importance) {
+        (GgmlType::F32, _) => write1::<BlockF32>(x, out),
+        (GgmlType::F16, _) => write1::<BlockF16>(x, out),
+        (GgmlType::BF16, _) => write1::<BlockBF16>(x, out),
+        (GgmlType::Q8_0, _) => write32::<BlockQ8_0>(x, out),
+        (GgmlType::Q4_0, None) => write32::<BlockQ4_0>(x, out),
+        (GgmlType::Q4_1, None) => write32::<BlockQ4_1>(x, out),
+        (GgmlType::Q5_0, None) => write32::<BlockQ5_0>(x, out),
+        (GgmlType::Q5_1, None) => write32::<BlockQ5_1>(x, out),
+        (_, Some(importance)) if ty.block_elems() == 32 => {
+            write_weighted32::<F>(ty, x, importance, out);
         }
+        _ => write256::<F>(ty, x, importance, out),
     }
     Ok(())
 }
@@ -424,26 +433,46 @@ fn write32<B: Quantize>(x: &[f32], out: &mut [u8]) {
 }
 
 #[inline(always)]
-fn write_weighted32<F: Sixteen, B: Pack32 + Quantize>(
-    x: &[f32],
-    importance: Option<&[f32]>,
-    out: &mut [u8],
-) {
-    match importance {
-        Some(importance) => {
-            let out = blocks_mut::<B>(out).unwrap_or_default();
-            search::weighted_blocks::<F, B>(x, importance, out);
-        }
-        None => write32::<B>(x, out),
-    }
+fn write_weighted32<F: Sixteen>(ty: GgmlType, x: &[f32], importance: &[f32], out: &mut [u8]) {
+    let form = match ty {
+        GgmlType::Q4_0 => &BlockQ4_0::FORM,
+        GgmlType::Q4_1 => &BlockQ4_1::FORM,
+        GgmlType::Q5_0 => &BlockQ5_0::FORM,
+        GgmlType::Q5_1 => &BlockQ5_1::FORM,
+        _ => return,
+    };
+    search::weighted_blocks::<F>(form, x, importance, |index, d, m, q| match ty {
+        GgmlType::Q4_0 => put(out, index, BlockQ4_0::pack(d, m, q)),
+        GgmlType::Q4_1 => put(out, index, BlockQ4_1::pack(d, m, q)),
+        GgmlType::Q5_0 => put(out, index, BlockQ5_0::pack(d, m, q)),
+        _ => put(out, index, BlockQ5_1::pack(d, m, q)),
+    });
 }
 
 #[inline(always)]
-fn write256<F: Sixteen, B: Pack256>(x: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
+fn write256<F: Sixteen>(ty: GgmlType, x: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
+    let form = match ty {
+        GgmlType::Q4_K => &BlockQ4K::FORM,
+        GgmlType::Q5_K => &BlockQ5K::FORM,
+        GgmlType::Q6_K => &BlockQ6K::FORM,
+        _ => return,
+    };
     let mut importance = importance.map(|importance| importance.as_chunks().0.iter());
-    for (block, x) in blocks_mut::<B>(out).unwrap_or_default().iter_mut().zip(x.as_chunks().0) {
+    for (index, x) in x.as_chunks().0.iter().enumerate() {
         let importance = importance.as_mut().and_then(Iterator::next);
-        *block = B::pack(&search::super_block::<F, B>(x, importance));
+        let parts = search::super_block::<F>(form, x, importance);
+        match ty {
+            GgmlType::Q4_K => put(out, index, BlockQ4K::pack(&parts)),
+            GgmlType::Q5_K => put(out, index, BlockQ5K::pack(&parts)),
+            _ => put(out, index, BlockQ6K::pack(&parts)),
+        }
+    }
+}
+
+/// Writes a block where it belongs in its row.
+fn put<B: Block>(row: &mut [u8], index: usize, block: B) {
+    if let Some(to) = blocks_mut(row).and_then(|blocks| blocks.get_mut(index)) {
+        *to = block;
     }
 }
 

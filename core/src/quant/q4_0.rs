@@ -6,7 +6,7 @@
 //! size  18, 32 weights
 //! ```
 
-use super::block::{Block32, Pack32, Quantize};
+use super::block::{Block32, Form32, Pack32, Quantize};
 use super::packing::{half, inverse, largest, level, nibbles, pack, to_half};
 
 /// A block of `Q4_0`.
@@ -49,7 +49,7 @@ impl Quantize for BlockQ4_0 {
 }
 
 impl Pack32 for BlockQ4_0 {
-    const LEVELS: [f32; 2] = [-8.0, 7.0];
+    const FORM: Form32 = Form32 { has_min: Self::HAS_MIN, levels: [-8.0, 7.0] };
 
     #[inline(always)]
     fn pack(d: u16, _: u16, q: &[i8; 32]) -> Self {

@@ -7,7 +7,7 @@
 //! size  20, 32 weights
 //! ```
 
-use super::block::{Block32, Pack32, Quantize};
+use super::block::{Block32, Form32, Pack32, Quantize};
 use super::packing::{half, inverse, level, nibbles, pack, range, to_half};
 
 /// A block of `Q4_1`.
@@ -57,7 +57,7 @@ impl Quantize for BlockQ4_1 {
 }
 
 impl Pack32 for BlockQ4_1 {
-    const LEVELS: [f32; 2] = [0.0, 15.0];
+    const FORM: Form32 = Form32 { has_min: Self::HAS_MIN, levels: [0.0, 15.0] };
 
     #[inline(always)]
     fn pack(d: u16, m: u16, q: &[i8; 32]) -> Self {

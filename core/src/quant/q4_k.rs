@@ -12,7 +12,7 @@
 //! size  144, 256 weights
 //! ```
 
-use super::block::{Block256, Pack256, Parts256};
+use super::block::{Block256, Form256, Pack256, Parts256};
 use super::packing::{
     half, nibbles_by_64, pack_nibbles_by_64, pack_six_bit_scales, six_bit_scales,
 };
@@ -59,9 +59,13 @@ impl Block256 for BlockQ4K {
 }
 
 impl Pack256 for BlockQ4K {
-    const LEVELS: [f32; 2] = [0.0, 15.0];
-    const SCALES: [f32; 2] = [0.0, 63.0];
-    const SIZE_COUNTS: f32 = 2.0;
+    const FORM: Form256 = Form256 {
+        group: Self::GROUP,
+        has_min: Self::HAS_MIN,
+        levels: [0.0, 15.0],
+        scales: [0.0, 63.0],
+        size_counts: 2.0,
+    };
 
     #[inline(always)]
     fn pack(parts: &Parts256) -> Self {

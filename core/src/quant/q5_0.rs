@@ -7,7 +7,7 @@
 //! size  22, 32 weights
 //! ```
 
-use super::block::{Block32, Pack32, Quantize};
+use super::block::{Block32, Form32, Pack32, Quantize};
 use super::packing::{fifth_bits, half, inverse, largest, level, nibbles, pack, to_half};
 
 /// A block of `Q5_0`.
@@ -53,7 +53,7 @@ impl Quantize for BlockQ5_0 {
 }
 
 impl Pack32 for BlockQ5_0 {
-    const LEVELS: [f32; 2] = [-16.0, 15.0];
+    const FORM: Form32 = Form32 { has_min: Self::HAS_MIN, levels: [-16.0, 15.0] };
 
     #[inline(always)]
     fn pack(d: u16, _: u16, q: &[i8; 32]) -> Self {

@@ -8,7 +8,7 @@
 //! size  24, 32 weights
 //! ```
 
-use super::block::{Block32, Pack32, Quantize};
+use super::block::{Block32, Form32, Pack32, Quantize};
 use super::packing::{fifth_bits, half, inverse, level, nibbles, pack, range, to_half};
 
 /// A block of `Q5_1`.
@@ -61,7 +61,7 @@ impl Quantize for BlockQ5_1 {
 }
 
 impl Pack32 for BlockQ5_1 {
-    const LEVELS: [f32; 2] = [0.0, 31.0];
+    const FORM: Form32 = Form32 { has_min: Self::HAS_MIN, levels: [0.0, 31.0] };
 
     #[inline(always)]
     fn pack(d: u16, m: u16, q: &[i8; 32]) -> Self {

@@ -9,7 +9,7 @@
 //! size   210, 256 weights
 //! ```
 
-use super::block::{Block256, Pack256, Parts256};
+use super::block::{Block256, Form256, Pack256, Parts256};
 use super::packing::{crumbs, half};
 
 /// A super-block of `Q6_K`.
@@ -57,9 +57,13 @@ impl Block256 for BlockQ6K {
 }
 
 impl Pack256 for BlockQ6K {
-    const LEVELS: [f32; 2] = [-32.0, 31.0];
-    const SCALES: [f32; 2] = [-128.0, 127.0];
-    const SIZE_COUNTS: f32 = 0.0;
+    const FORM: Form256 = Form256 {
+        group: Self::GROUP,
+        has_min: Self::HAS_MIN,
+        levels: [-32.0, 31.0],
+        scales: [-128.0, 127.0],
+        size_counts: 0.0,
+    };
 
     #[inline(always)]
     fn pack(parts: &Parts256) -> Self {

@@ -6,7 +6,7 @@ use super::{
     spread_importance,
 };
 use crate::math::{LANES, Sixteen, fold_lanes, sqrt};
-use crate::quant::block::Pack32;
+use crate::quant::block::Form32;
 
 /// By how much of itself a scale is tried larger.
 const NEAR_SCALE: [f32; LANES] = [
@@ -26,16 +26,18 @@ const ROUNDS: usize = 4;
 /// What every element has of its block's mean importance.
 const SHARED_IMPORTANCE: f32 = 0.03;
 
-/// Writes blocks that stand for `x`, whose elements count by their importance.
+/// Puts blocks that stand for `x`, whose elements count by their importance: the index of each, its
+/// scale, its minimum and its integers.
 #[inline(always)]
-pub(in crate::quant) fn weighted_blocks<F: Sixteen, B: Pack32>(
+pub(in crate::quant) fn weighted_blocks<F: Sixteen>(
+    form: &Form32,
     x: &[f32],
     importance: &[f32],
-    out: &mut [B],
+    mut put: impl FnMut(usize, u16, u16, &[i8; 32]),
 ) {
     let (row_up, mean_square) = row_size::<F>(x);
     let chunks = x.chunks(LANES * 32).zip(importance.chunks(LANES * 32));
-    for (out, (x, importance)) in out.chunks_mut(LANES).zip(chunks) {
+    for (sixteen, (x, importance)) in chunks.enumerate() {
         let mut columns = [[0.0; LANES]; LONGEST];
         side_by_side(x, &mut columns);
         let mut largest = F::splat(0.0);
@@ -60,10 +62,14 @@ pub(in crate::quant) fn weighted_blocks<F: Sixteen, B: Pack32>(
                 *w *= sqrt(extra + x * x);
             }
         }
-        let kind = if B::HAS_MIN { Kind::Anywhere } else { Kind::Scale };
-        let groups = Groups::<F>::new(kind, false, B::LEVELS, &columns, &w);
+        let kind = if form.has_min { Kind::Anywhere } else { Kind::Scale };
+        let groups = Groups::<F>::new(kind, false, form.levels, &columns, &w);
         let grid = search(&groups, up, down);
-        write::<F, B>(&groups, &grid, up, down, out);
+        let (d, m) = (halves(grid.scale, up, down).0, halves(-grid.min, up, down).0);
+        let levels = levels(&groups, &grid);
+        for (i, levels) in levels.iter().enumerate().take(x.len() / 32) {
+            put(LANES * sixteen + i, d[i], m[i], levels);
+        }
     }
 }
 
@@ -125,14 +131,9 @@ fn near<F: Sixteen>(groups: &Groups<'_, F>, fit: &Fit<F>, step: usize, up: F, do
     Grid::new(scale, halves(fit.min + off, up, down).1)
 }
 
+/// The integers of each block on its grid.
 #[inline(always)]
-fn write<F: Sixteen, B: Pack32>(
-    groups: &Groups<'_, F>,
-    grid: &Grid<F>,
-    up: F,
-    down: F,
-    out: &mut [B],
-) {
+fn levels<F: Sixteen>(groups: &Groups<'_, F>, grid: &Grid<F>) -> [[i8; 32]; LANES] {
     let mut levels = [[0; 32]; LANES];
     for (i, x) in groups.x.iter().enumerate() {
         let nearest = groups.nearest(F::load(x), grid).to_array();
@@ -140,8 +141,5 @@ fn write<F: Sixteen, B: Pack32>(
             levels[i] = level as i8;
         }
     }
-    let (d, m) = (halves(grid.scale, up, down).0, halves(-grid.min, up, down).0);
-    for ((out, levels), (d, m)) in out.iter_mut().zip(&levels).zip(d.into_iter().zip(m)) {
-        *out = B::pack(d, m, levels);
-    }
+    levels
 }

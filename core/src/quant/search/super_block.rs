@@ -6,7 +6,7 @@ use super::{
     spread_importance, unless_zero,
 };
 use crate::math::{LANES, Sixteen, fold_lanes, sqrt};
-use crate::quant::block::{Pack256, Parts256};
+use crate::quant::block::{Form256, Parts256};
 
 /// What is taken from the sub-scales' room when the largest scale is divided by it.
 const SHORTER: [f32; LANES] =
@@ -34,7 +34,8 @@ struct Half<F> {
 /// A super-block's groups, brought near 1, and the way back.
 struct Search<'a, F> {
     groups: Groups<'a, F>,
-    n_groups: usize,
+    /// Elements of a group.
+    group: usize,
     /// The lowest and the highest sub-scale; minimums are at most as high.
     low: F,
     high: F,
@@ -44,12 +45,13 @@ struct Search<'a, F> {
 
 /// The parts of a super-block that stands for `x`, whose elements count by their `importance`.
 #[inline(always)]
-pub(in crate::quant) fn super_block<F: Sixteen, B: Pack256>(
+pub(in crate::quant) fn super_block<F: Sixteen>(
+    form: &Form256,
     x: &[f32; 256],
     importance: Option<&[f32; 256]>,
 ) -> Parts256 {
     let mut columns = [[0.0; LANES]; LONGEST];
-    let columns = &mut columns[..B::GROUP];
+    let columns = &mut columns[..form.group];
     side_by_side(x, columns);
     let mut largest = F::splat(0.0);
     for x in &mut *columns {
@@ -62,27 +64,27 @@ pub(in crate::quant) fn super_block<F: Sixteen, B: Pack256>(
         (F::load(x) * down).store(x);
     }
     let mut w = [[0.0; LANES]; LONGEST];
-    let w = &mut w[..B::GROUP];
+    let w = &mut w[..form.group];
     match importance {
         Some(importance) => {
             side_by_side(importance, w);
             spread_importance::<F>(w, SHARED_IMPORTANCE, true);
-            by_size::<F>(w, columns, B::SIZE_COUNTS);
+            by_size::<F>(w, columns, form.size_counts);
         }
-        None => by_size_alone::<F>(w, columns, B::HAS_MIN),
+        None => by_size_alone::<F>(w, columns, form.has_min),
     }
 
-    let kind = if B::HAS_MIN { Kind::Below } else { Kind::Scale };
-    let doubled = B::GROUP == 32;
+    let kind = if form.has_min { Kind::Below } else { Kind::Scale };
+    let doubled = form.group == 32;
     let search = Search {
-        groups: Groups::<F>::new(kind, doubled, B::LEVELS, columns, w),
-        n_groups: 256 / B::GROUP,
-        low: F::splat(B::SCALES[0]),
-        high: F::splat(B::SCALES[1]),
+        groups: Groups::<F>::new(kind, doubled, form.levels, columns, w),
+        group: form.group,
+        low: F::splat(form.scales[0]),
+        high: F::splat(form.scales[1]),
         up,
         down,
     };
-    search.run::<B>()
+    search.run()
 }
 
 /// Takes groups to lanes of their own, twice if they are eight.
@@ -138,7 +140,7 @@ fn by_size_alone<F: Sixteen>(w: &mut [Elements], x: &[Elements], has_min: bool) 
 
 impl<F: Sixteen> Search<'_, F> {
     #[inline(always)]
-    fn run<B: Pack256>(&self) -> Parts256 {
+    fn run(&self) -> Parts256 {
         let (mut sums, mut fit) = self.groups.stretched(&STRETCHES);
         let mut d = self.first_scale(&sums, &fit);
         let mut dmin = self.first_min_scale(&sums, &fit, d);
@@ -157,7 +159,7 @@ impl<F: Sixteen> Search<'_, F> {
             }
         }
         let (d, dmin, s, m) = best;
-        self.parts::<B>(d, dmin, s, m)
+        self.parts(d, dmin, s, m)
     }
 
     /// The sub-scales nearest to scales, or what minimums are in such steps.
@@ -204,7 +206,7 @@ impl<F: Sixteen> Search<'_, F> {
         let (bits, values) = halves(candidates, self.up, self.down);
         let mut cost = F::splat(0.0);
         let targets = targets.to_array().into_iter().zip(weights.to_array());
-        for (target, weight) in targets.take(self.n_groups) {
+        for (target, weight) in targets.take(256 / self.group) {
             let target = F::splat(target);
             let off = target - values * self.steps(target, values);
             cost = cost + F::splat(weight) * (off * off);
@@ -275,19 +277,19 @@ impl<F: Sixteen> Search<'_, F> {
     }
 
     #[inline(always)]
-    fn parts<B: Pack256>(&self, d: Half<F>, dmin: Half<F>, s: F, m: F) -> Parts256 {
+    fn parts(&self, d: Half<F>, dmin: Half<F>, s: F, m: F) -> Parts256 {
         let mut parts =
             Parts256 { d: d.bits, dmin: dmin.bits, s: [0; 16], m: [0; 16], q: [0; 256] };
         let grid = Grid::new(d.value * s, dmin.value * m);
         for (i, x) in self.groups.x.iter().enumerate() {
             let levels = self.groups.nearest(F::load(x), &grid).to_array();
-            for (group, level) in levels.into_iter().take(self.n_groups).enumerate() {
-                parts.q[group * B::GROUP + i] = level as i8;
+            for (group, level) in levels.into_iter().take(256 / self.group).enumerate() {
+                parts.q[group * self.group + i] = level as i8;
             }
         }
         let (s, m) = (s.to_array(), m.to_array());
         for j in 0..16 {
-            let group = j * 16 / B::GROUP;
+            let group = j * 16 / self.group;
             (parts.s[j], parts.m[j]) = (s[group] as i8, m[group] as u8);
         }
         parts
