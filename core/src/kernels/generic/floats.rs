@@ -68,7 +68,10 @@ pub(in crate::kernels) unsafe fn matmul_rows<I: Isa, O: Outlined>(m: &MatmulRows
 unsafe fn tiles<I: Isa, O: Outlined, B: Weights>(m: &MatmulRows<'_>) {
     // SAFETY: passed on to the caller.
     unsafe {
-        if const { I::ACCUMULATORS >= 24 } {
+        // Nothing is shared then, and memory serves one row after the other best.
+        if m.n_tokens() == 1 {
+            panels::<O, B, 1, 1>(m);
+        } else if const { I::ACCUMULATORS >= 24 } {
             panels::<O, B, 4, 6>(m);
         } else {
             panels::<O, B, 2, 3>(m);
