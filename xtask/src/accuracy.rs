@@ -176,7 +176,7 @@ impl Ladder<'_> {
 }
 
 /// What a command prints.
-fn output(cmd: &Cmd) -> Result<String> {
+pub(crate) fn output(cmd: &Cmd) -> Result<String> {
     let out = cmd.capture()?;
     if !out.ok {
         bail!("{}: {}", cmd.line(), out.stderr.trim());
@@ -189,7 +189,7 @@ fn name_of(path: &Path) -> String {
 }
 
 /// A model's name without its format: the file's up to the last but one dot.
-fn stem_of(model: &Path) -> String {
+pub(crate) fn stem_of(model: &Path) -> String {
     let name = name_of(model);
     let name = name.trim_end_matches(".gguf");
     name.rsplit_once('.').map_or(name, |(stem, _)| stem).to_owned()
@@ -208,7 +208,7 @@ fn key(files: &[&Path], windows: u32) -> Result<String> {
 }
 
 /// The text of fixtures/accuracy/text.toml, and what to call it.
-fn fetched_text(cx: &Context, work: &Path) -> Result<(PathBuf, String)> {
+pub(crate) fn fetched_text(cx: &Context, work: &Path) -> Result<(PathBuf, String)> {
     let list = List::read_from(&cx.root().join("fixtures/accuracy/text.toml"))?;
     let source = list.models.first().context("fixtures/accuracy/text.toml names no text")?;
     models::fetch(source, work)?;

@@ -18,6 +18,7 @@ mod loc;
 mod mca;
 mod miri;
 mod models;
+mod quant_error;
 mod sanitize;
 mod setup;
 mod source;
@@ -50,6 +51,8 @@ enum Job {
     Bench(bench::Options),
     /// Measure what quantization costs: size, accuracy and speed in a table and a plot
     Accuracy(accuracy::Options),
+    /// Compare the errors of quantized weights with llama-quantize's, tensor by tensor
+    QuantError(quant_error::Options),
     /// Count the instructions of a token on an emulated Arm CPU
     Count(count::Options),
     /// Estimate the cycles of inner loops on an Arm core
@@ -95,6 +98,7 @@ fn main() -> ExitCode {
         Job::Models(options) => models::run(&cx, &options),
         Job::Bench(options) => bench::run(&cx, &options),
         Job::Accuracy(options) => accuracy::run(&cx, &options),
+        Job::QuantError(options) => quant_error::run(&cx, &options),
         Job::Count(options) => count::run(&cx, &options),
         Job::Mca(options) => mca::run(&cx, &options),
         Job::Ci(options) => ci::run(&cx, &options),

@@ -1,9 +1,8 @@
 //! Blocks of 32 with scales of their own, sixteen at a time.
 
-use super::groups::{Best, Fit, Grid, Groups, Kind};
+use super::groups::{Best, Grid, Groups, Kind};
 use super::{
-    Elements, LONGEST, STRETCHES, finite, greatest, halves, magnitude, powers_of_two,
-    spread_importance,
+    Elements, LONGEST, finite, greatest, halves, magnitude, powers_of_two, spread_importance,
 };
 use crate::math::{LANES, Sixteen, fold_lanes, sqrt};
 use crate::quant::block::Form32;
@@ -22,9 +21,7 @@ const NEAR: [[f32; LANES]; 2] = [
     [0.0, -0.07, 0.07, 0.0, -0.07, 0.07, 0.0, -0.07, 0.07, 0.0, -0.07, 0.07, 0.0, -0.07, 0.07, 0.0],
 ];
 /// How often grids follow the integers chosen for them.
-const ROUNDS: usize = 4;
-/// What every element has of its block's mean importance.
-const SHARED_IMPORTANCE: f32 = 0.03;
+const ROUNDS: usize = 6;
 
 /// Puts blocks that stand for `x`, whose elements count by their importance: the index of each, its
 /// scale, its minimum and its integers.
@@ -52,7 +49,7 @@ pub(in crate::quant) fn weighted_blocks<F: Sixteen>(
         }
         let mut w = [[0.0; LANES]; LONGEST];
         side_by_side(importance, &mut w);
-        spread_importance::<F>(&mut w, SHARED_IMPORTANCE, false);
+        spread_importance::<F>(&mut w, 0.0, false);
         // Errors of large elements count more, by the row's mean square. Beside one that is far
         // larger than a block, no element of the block is large.
         let ratio = (F::splat(row_up) * down).min(F::splat(1048576.0));
@@ -102,33 +99,26 @@ fn side_by_side(x: &[f32], columns: &mut [Elements; 32]) {
 /// Grids whose scales and minimums are half floats.
 #[inline(always)]
 fn search<F: Sixteen>(groups: &Groups<'_, F>, up: F, down: F) -> Grid<F> {
-    let (_, mut fit) = groups.stretched(&STRETCHES);
+    let (mut sums, mut fit) = groups.stretched(Some((up, down)));
     let mut best = Best::new();
-    for _ in 0..ROUNDS {
+    for round in 0..ROUNDS {
+        let nearer = F::splat(1.0 / (1 + round) as f32);
         for step in 0..LANES {
-            let grid = near(groups, &fit, step, up, down);
+            let [more, raise] = match groups.kind {
+                Kind::Scale => [groups.candidate(&NEAR_SCALE, step), F::splat(0.0)],
+                _ => NEAR.map(|near| groups.candidate(&near, step)),
+            };
+            let scale = halves(fit.scale + fit.scale * (nearer * more), up, down).1;
+            let min = groups.min_with(&sums, &fit, scale) + fit.scale * (nearer * raise);
+            let grid = Grid::new(scale, halves(min, up, down).1);
             best.offer(groups.cost(&grid), [grid.scale, grid.min]);
         }
         let [scale, min] = best.merged(false);
-        fit = groups.fit(&groups.sums(&Grid::new(scale, min)));
+        sums = groups.sums(&Grid::new(scale, min));
+        fit = groups.fit(&sums);
     }
     let [scale, min] = best.merged(false);
     Grid::new(scale, min)
-}
-
-/// A grid like a fit's, as half floats can hold it.
-#[inline(always)]
-fn near<F: Sixteen>(groups: &Groups<'_, F>, fit: &Fit<F>, step: usize, up: F, down: F) -> Grid<F> {
-    if groups.kind == Kind::Scale {
-        let factor = F::splat(1.0) + groups.candidate(&NEAR_SCALE, step);
-        return Grid::new(halves(fit.scale * factor, up, down).1, F::splat(0.0));
-    }
-    let factor = F::splat(1.0) + groups.candidate(&NEAR[0], step);
-    let scale = halves(fit.scale * factor, up, down).1;
-    // The levels' mean is taken to be in the middle of them.
-    let middle = F::splat(0.5 * groups.high);
-    let off = middle * (scale - fit.scale) + groups.candidate(&NEAR[1], step) * fit.scale;
-    Grid::new(scale, halves(fit.min + off, up, down).1)
 }
 
 /// The integers of each block on its grid.

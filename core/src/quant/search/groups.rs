@@ -1,7 +1,13 @@
 //! Groups of weights as integers on grids: what errors cost, and which grid suits given integers.
 
-use super::{Elements, magnitude, nearest, unless_zero};
+use super::{Elements, halves, magnitude, nearest, unless_zero};
 use crate::math::{LANES, Sixteen};
+
+/// What is added to the integers' room when a group's range is divided by it.
+const STRETCHES: [f32; LANES] =
+    [0.0, -0.9, -0.75, -0.6, -0.45, -0.3, -0.15, 0.15, 0.3, 0.45, 0.6, 0.75, 0.9, -1.0, -2.0, -3.0];
+/// By how much of a step the lowest integer may stand above the lowest weight.
+const RAISES: [f32; 2] = [0.0, 0.5];
 
 /// Which grids a format has.
 #[derive(Clone, Copy, PartialEq)]
@@ -50,12 +56,11 @@ pub(super) struct Sums<F> {
     pub(super) xq: F,
 }
 
-/// The grid that suits some integers best, and what it costs, less `Σ w·x²`.
+/// The grid that suits some integers best.
 #[derive(Clone, Copy)]
 pub(super) struct Fit<F> {
     pub(super) scale: F,
     pub(super) min: F,
-    pub(super) cost: F,
 }
 
 impl<F: Sixteen> Grid<F> {
@@ -138,44 +143,50 @@ impl<'a, F: Sixteen> Groups<'a, F> {
         cost
     }
 
-    /// The least squares; scale 0, minimum 0 and the largest cost where there are none.
+    /// The least squares.
     #[inline(always)]
     pub(super) fn fit(&self, sums: &Sums<F>) -> Fit<F> {
-        let (zero, most) = (F::splat(0.0), F::splat(f32::MAX));
+        let zero = F::splat(0.0);
         let Sums { q, qq, xq } = *sums;
+        let one_scale = unless_zero(qq, xq / qq);
         if self.kind == Kind::Scale {
-            let scale = unless_zero(qq, xq / qq);
-            return Fit { scale, min: zero, cost: F::where_greater(qq, zero, -(scale * xq), most) };
+            return Fit { scale: one_scale, min: zero };
         }
         let (w, x) = (self.sum_w, self.sum_x);
         let det = w * qq - q * q;
-        let mut scale = (w * xq - x * q) / det;
-        let mut min = (q * xq - qq * x) / det;
+        // Integers that are all the same say nothing of a scale: only rounding keeps `det` from 0.
+        let enough = w * qq * F::splat(1.0 / 65536.0);
+        let mut scale = F::where_greater(det, enough, (w * xq - x * q) / det, zero);
+        let mut min =
+            F::where_greater(det, enough, (q * xq - qq * x) / det, -unless_zero(w, x / w));
         if self.kind == Kind::Below {
-            scale = F::where_greater(zero, min, xq / qq, scale);
+            scale = F::where_greater(zero, min, one_scale, scale);
             min = min.max(zero);
         }
-        let two = F::splat(2.0);
-        let cost =
-            scale * scale * qq + min * min * w - two * (scale * min * q + scale * xq - min * x);
-        Fit {
-            scale: F::where_greater(det, zero, scale, zero),
-            min: F::where_greater(det, zero, min, zero),
-            cost: F::where_greater(det, zero, cost, most),
-        }
+        Fit { scale, min }
+    }
+
+    /// The minimum that suits the integers of `sums` with another scale; 0 if there are none.
+    #[inline(always)]
+    pub(super) fn min_with(&self, sums: &Sums<F>, fit: &Fit<F>, scale: F) -> F {
+        let mean = unless_zero(self.sum_w, sums.q / self.sum_w);
+        fit.min + mean * (scale - fit.scale)
     }
 
     /// The best fit for integers that come of dividing each group's range by some more or less than
-    /// the integers have room for.
-    ///
-    /// `stretches` is what is added to the room.
+    /// the integers have room for; if a power of two and its inverse are given, the best with half
+    /// floats among what was brought down by it.
     #[inline(always)]
-    pub(super) fn stretched(&self, stretches: &[f32; LANES]) -> (Sums<F>, Fit<F>) {
+    pub(super) fn stretched(&self, halved: Option<(F, F)>) -> (Sums<F>, Fit<F>) {
         // Differences below this, where the largest magnitude is about 1, are taken for none.
         const FLAT: f32 = 1.0 / 1048576.0;
         let zero = F::splat(0.0);
-        let start = if self.kind == Kind::Anywhere { F::splat(f32::MAX) } else { zero };
-        let (mut lowest, mut highest) = (start, -start);
+        let most = F::splat(f32::MAX);
+        let (mut lowest, mut highest) = match self.kind {
+            Kind::Scale => (zero, zero),
+            Kind::Below => (zero, -most),
+            Kind::Anywhere => (most, -most),
+        };
         for x in self.x {
             lowest = lowest.min(F::load(x));
             highest = highest.max(F::load(x));
@@ -189,16 +200,24 @@ impl<'a, F: Sixteen> Groups<'a, F> {
         let whole = F::splat(1.0) / range;
         let whole = F::where_greater(F::splat(FLAT), magnitude(range), zero, whole);
         let mut best = Best::new();
-        for step in 0..self.steps() {
-            let inverse = (F::splat(room) + self.candidate(stretches, step)) * whole;
-            let sums = self.sums(&Grid { scale: zero, inverse, min });
-            best.offer(self.fit(&sums).cost, [inverse, zero]);
+        let raises = if self.kind == Kind::Scale { &RAISES[..1] } else { &RAISES };
+        for &raise in raises {
+            for step in 0..self.steps() {
+                let room = F::splat(room) + self.candidate(&STRETCHES, step);
+                let (inverse, min) = (room * whole, min - F::splat(raise) * range / room);
+                let sums = self.sums(&Grid { scale: zero, inverse, min });
+                // By its errors: what sums say of them drowns in rounding where one weight counts
+                // for all.
+                let Fit { mut scale, mut min } = self.fit(&sums);
+                if let Some((up, down)) = halved {
+                    (scale, min) = (halves(scale, up, down).1, halves(min, up, down).1);
+                }
+                best.offer(self.cost(&Grid::new(scale, min)), [scale, min]);
+            }
         }
-        let [inverse, _] = best.merged(self.doubled);
-        let sums = self.sums(&Grid { scale: zero, inverse, min });
-        let mut fit = self.fit(&sums);
-        fit.min = F::where_greater(F::splat(f32::MAX), fit.cost, fit.min, min);
-        (sums, fit)
+        let [scale, min] = best.merged(self.doubled);
+        let sums = self.sums(&Grid::new(scale, min));
+        (sums, self.fit(&sums))
     }
 }
 

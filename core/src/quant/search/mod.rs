@@ -19,10 +19,6 @@ pub(super) use super_block::super_block;
 /// Elements of the longest group.
 const LONGEST: usize = 32;
 
-/// What is added to the integers' room when a group's range is divided by it.
-const STRETCHES: [f32; LANES] =
-    [0.0, -0.9, -0.75, -0.6, -0.45, -0.3, -0.15, 0.15, 0.3, 0.45, 0.6, 0.75, 0.9, 1.05, 1.2, 1.35];
-
 /// An element of each of sixteen groups.
 type Elements = [f32; LANES];
 

@@ -2,13 +2,14 @@
 
 use super::groups::{Best, Fit, Grid, Groups, Kind, Sums};
 use super::{
-    Elements, LONGEST, STRETCHES, finite, greatest, halves, magnitude, nearest, powers_of_two,
+    Elements, LONGEST, finite, greatest, halves, magnitude, nearest, powers_of_two,
     spread_importance, unless_zero,
 };
 use crate::math::{LANES, Sixteen, fold_lanes, sqrt};
 use crate::quant::block::{Form256, Parts256};
 
-/// What is taken from the sub-scales' room when the largest scale is divided by it.
+/// What is taken from the sub-scales' room when the largest scale is divided by it, so that scales
+/// suit more groups than one.
 const SHORTER: [f32; LANES] =
     [0.0, -0.4, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 3.5, 4.0, 4.5, 5.0, 5.5, 6.0, 6.5, 7.0];
 /// Sub-scales around the nearest one, with minimums around what is then the nearest.
@@ -19,8 +20,14 @@ const NEAR: [[f32; LANES]; 2] = [
 /// Sub-scales around the nearest one where there are no minimums.
 const NEAR_S: [f32; LANES] =
     [0.0, -1.0, 1.0, -2.0, 2.0, -3.0, 3.0, -4.0, 4.0, -5.0, 5.0, -6.0, 6.0, -7.0, 7.0, 8.0];
+/// By how much of itself the best scale of sub-scales is tried larger: in steps of no more than a
+/// half float.
+const NEAR_BEST: [f32; LANES] = [
+    0.0, -0.0003, 0.0003, -0.0006, 0.0006, -0.0009, 0.0009, -0.0012, 0.0012, -0.0015, 0.0015,
+    -0.0018, 0.0018, -0.0021, 0.0021, 0.0024,
+];
 /// What every element has of the mean importance.
-const SHARED_IMPORTANCE: f32 = 0.085;
+const SHARED_IMPORTANCE: f32 = 0.01;
 /// How often scales follow the sub-scales chosen for them.
 const ROUNDS: usize = 2;
 
@@ -29,6 +36,14 @@ const ROUNDS: usize = 2;
 struct Half<F> {
     bits: u16,
     value: F,
+}
+
+impl<F: Sixteen> Half<F> {
+    /// The one in a lane.
+    #[inline(always)]
+    fn of(lane: usize, bits: &[u16; LANES], values: F) -> Self {
+        Half { bits: bits[lane], value: F::splat(values.to_array()[lane]) }
+    }
 }
 
 /// A super-block's groups, brought near 1, and the way back.
@@ -141,21 +156,27 @@ fn by_size_alone<F: Sixteen>(w: &mut [Elements], x: &[Elements], has_min: bool) 
 impl<F: Sixteen> Search<'_, F> {
     #[inline(always)]
     fn run(&self) -> Parts256 {
-        let (mut sums, mut fit) = self.groups.stretched(&STRETCHES);
-        let mut d = self.first_scale(&sums, &fit);
-        let mut dmin = self.first_min_scale(&sums, &fit, d);
-        let (zero, mut least) = (F::splat(0.0), f32::MAX);
-        let mut best = (d, dmin, zero, zero);
-        for round in 0..ROUNDS {
-            let (cost, s, m) = self.near(&sums, &fit, d, dmin);
-            if cost >= least {
-                break;
-            }
-            (least, best) = (cost, (d, dmin, s, m));
-            if round + 1 < ROUNDS {
-                sums = self.groups.sums(&Grid::new(d.value * s, dmin.value * m));
-                fit = self.groups.fit(&sums);
-                (d, dmin) = self.next_scales(&sums, s, m);
+        let zero = F::splat(0.0);
+        let none = Half { bits: 0, value: zero };
+        let start = self.groups.stretched(None);
+        let (mut least, mut best) = (f32::MAX, (none, none, zero, zero));
+        // With scales that suit the groups' own, and with those that leave no room: where scales
+        // and minimums are multiples of each other, sub-scales then can be too.
+        for shorter in [F::load(&SHORTER), zero] {
+            let (mut sums, mut fit) = start;
+            let mut d = self.first_scale(&sums, &fit, shorter);
+            let mut dmin = self.first_min_scale(&sums, &fit, d, shorter);
+            for round in 0..ROUNDS {
+                let (cost, s, m) = self.near(&sums, &fit, d, dmin);
+                if cost >= least {
+                    break;
+                }
+                (least, best) = (cost, (d, dmin, s, m));
+                if round + 1 < ROUNDS {
+                    sums = self.groups.sums(&Grid::new(d.value * s, dmin.value * m));
+                    fit = self.groups.fit(&sums);
+                    (d, dmin) = self.next_scales(&sums, s, m);
+                }
             }
         }
         let (d, dmin, s, m) = best;
@@ -170,7 +191,7 @@ impl<F: Sixteen> Search<'_, F> {
 
     /// The scale of sub-scales with which they are nearest to what they should be.
     #[inline(always)]
-    fn first_scale(&self, sums: &Sums<F>, fit: &Fit<F>) -> Half<F> {
+    fn first_scale(&self, sums: &Sums<F>, fit: &Fit<F>, shorter: F) -> Half<F> {
         let mut peak = 0.0f32;
         for scale in fit.scale.to_array() {
             peak = if scale.abs() > peak.abs() { scale } else { peak };
@@ -178,25 +199,26 @@ impl<F: Sixteen> Search<'_, F> {
         let slope = if self.groups.kind == Kind::Scale {
             sums.qq
         } else {
-            // With a minimum that makes up for it as well as one can.
-            sums.qq - unless_zero(self.groups.sum_w, sums.q * sums.q / self.groups.sum_w)
+            // A minimum makes up for it as well as one can, unless there is none.
+            let with =
+                sums.qq - unless_zero(self.groups.sum_w, sums.q * sums.q / self.groups.sum_w);
+            F::where_greater(fit.min, F::splat(0.0), with, sums.qq)
         };
         let below_zero = F::where_greater(F::splat(0.0), self.low, self.low, F::splat(0.0));
         let edge = F::where_greater(magnitude(below_zero), self.high, self.low, self.high);
-        let shorter = F::load(&SHORTER);
         let shorter = F::where_greater(edge, F::splat(0.0), shorter, -shorter);
         self.cheapest(F::splat(peak) / (edge - shorter), slope, fit.scale)
     }
 
     /// The same for minimums, with the sub-scales that the scales will have.
     #[inline(always)]
-    fn first_min_scale(&self, sums: &Sums<F>, fit: &Fit<F>, d: Half<F>) -> Half<F> {
+    fn first_min_scale(&self, sums: &Sums<F>, fit: &Fit<F>, d: Half<F>, shorter: F) -> Half<F> {
         if self.groups.kind == Kind::Scale {
             return Half { bits: 0, value: F::splat(0.0) };
         }
-        let min = self.min_with(sums, fit, d.value * self.steps(fit.scale, d.value));
+        let min = self.groups.min_with(sums, fit, d.value * self.steps(fit.scale, d.value));
         let most = F::splat(greatest(min)).max(F::splat(0.0));
-        self.cheapest(most / (self.high - F::load(&SHORTER)), self.groups.sum_w, min)
+        self.cheapest(most / (self.high - shorter), self.groups.sum_w, min)
     }
 
     /// The half float among candidates of which multiples come nearest to `targets`, whose squared
@@ -211,18 +233,7 @@ impl<F: Sixteen> Search<'_, F> {
             let off = target - values * self.steps(target, values);
             cost = cost + F::splat(weight) * (off * off);
         }
-        let (cost, mut at) = (cost.to_array(), 0);
-        for i in 1..LANES {
-            at = if cost[i] < cost[at] { i } else { at };
-        }
-        Half { bits: bits[at], value: F::splat(values.to_array()[at]) }
-    }
-
-    /// The minimum that suits the integers of `sums` with another scale.
-    #[inline(always)]
-    fn min_with(&self, sums: &Sums<F>, fit: &Fit<F>, scale: F) -> F {
-        let mean = unless_zero(self.groups.sum_w, sums.q / self.groups.sum_w);
-        fit.min + mean * (scale - fit.scale)
+        Half::of(lowest(cost), &bits, values)
     }
 
     /// The best sub-scales and minimums near those that a fit asks for, and what all groups then
@@ -239,7 +250,7 @@ impl<F: Sixteen> Search<'_, F> {
                 m = zero;
             } else {
                 s = (centre + groups.candidate(&NEAR[0], step)).max(self.low).min(self.high);
-                let min = self.min_with(sums, fit, d.value * s);
+                let min = groups.min_with(sums, fit, d.value * s);
                 let m_centre = self.steps(min, dmin.value);
                 m = (m_centre + groups.candidate(&NEAR[1], step)).max(self.low).min(self.high);
             }
@@ -254,26 +265,25 @@ impl<F: Sixteen> Search<'_, F> {
     fn next_scales(&self, sums: &Sums<F>, s: F, m: F) -> (Half<F>, Half<F>) {
         // Lanes that hold the same group twice do so in every sum.
         let (ss, sx) = (total(s * s * sums.qq), total(s * sums.xq));
-        let mut next = [0.0; LANES];
-        if self.groups.kind == Kind::Scale {
-            next[0] = if ss > 0.0 { sx / ss } else { 0.0 };
-        } else {
-            let mm = total(m * m * self.groups.sum_w);
-            let (sm, mx) = (total(s * m * sums.q), total(m * self.groups.sum_x));
-            let det = ss * mm - sm * sm;
-            if det > 0.0 {
-                next[0] = (mm * sx - sm * mx) / det;
-                next[1] = (sm * sx - ss * mx) / det;
-            } else if ss > 0.0 {
-                next[0] = sx / ss;
-            }
+        let mm = total(m * m * self.groups.sum_w);
+        let (sm, mx) = (total(s * m * sums.q), total(m * self.groups.sum_x));
+        let det = ss * mm - sm * sm;
+        let (mut d, mut dmin) = (if ss > 0.0 { sx / ss } else { 0.0 }, 0.0);
+        if self.groups.kind != Kind::Scale && det > 0.0 {
+            (d, dmin) = ((mm * sx - sm * mx) / det, (sm * sx - ss * mx) / det);
         }
-        let (bits, values) = halves(F::load(&next), self.up, self.down);
-        let values = values.to_array();
-        (
-            Half { bits: bits[0], value: F::splat(values[0]) },
-            Half { bits: bits[1], value: F::splat(values[1]) },
-        )
+        // Half floats around the best scale, each with what is then the best scale of minimums.
+        let d = F::splat(d);
+        let (d_bits, d_values) = halves(d + d * F::load(&NEAR_BEST), self.up, self.down);
+        let off = d_values - d;
+        let slope = if mm > 0.0 { sm / mm } else { 0.0 };
+        let (m_bits, m_values) = halves(F::splat(dmin) + F::splat(slope) * off, self.up, self.down);
+        let m_off = m_values - F::splat(dmin);
+        // What either costs beside the best that there is.
+        let cost = F::splat(ss) * off * off + F::splat(mm) * m_off * m_off
+            - F::splat(2.0 * sm) * off * m_off;
+        let at = lowest(cost);
+        (Half::of(at, &d_bits, d_values), Half::of(at, &m_bits, m_values))
     }
 
     #[inline(always)]
@@ -294,6 +304,16 @@ impl<F: Sixteen> Search<'_, F> {
         }
         parts
     }
+}
+
+/// The lane with the lowest value, the first if there are several.
+#[inline(always)]
+fn lowest<F: Sixteen>(x: F) -> usize {
+    let (x, mut at) = (x.to_array(), 0);
+    for i in 1..LANES {
+        at = if x[i] < x[at] { i } else { at };
+    }
+    at
 }
 
 #[inline(always)]
