@@ -97,7 +97,8 @@ pub(super) fn markdown(rows: &[Row]) -> String {
     for row in rows {
         let _ = write!(out, "| {} | {:.2} |", row.format, row.bytes as f64 / 1e6);
         for (score, before) in row.scores.iter().zip(&baseline.scores) {
-            let lost = before.percent() - score.percent();
+            // No minus before what rounds to 0.
+            let lost = (10.0 * (before.percent() - score.percent())).round() / 10.0 + 0.0;
             let _ = write!(
                 out,
                 " {:.1} % ({} of {}) | {lost:.1} |",
