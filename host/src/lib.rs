@@ -5,6 +5,7 @@
 
 #![deny(unsafe_code)]
 
+pub mod board;
 #[cfg(feature = "bundled")]
 pub mod bundled;
 pub mod chat;

@@ -5,6 +5,7 @@ mod bench;
 mod chat;
 mod completions;
 mod convert;
+mod fit;
 mod imatrix;
 mod inspect;
 mod intent;
@@ -43,6 +44,7 @@ Examples:
   bantam bench -m model.gguf -p 512 -n 128 --json   measure, for a record
   bantam perplexity -m model.gguf -f text.txt       how well it predicts a text
   bantam quantize model.F16.gguf small.gguf --type Q4_K_M
+  bantam fit --board pi5 --params 1.5B --type Q4_0  whether it fits there, and how fast
 
 Exit codes:
   0    done (also when whoever read the output stopped reading)
@@ -91,6 +93,7 @@ enum Command {
     Perplexity(perplexity::PerplexityArgs),
     Quantize(quantize::QuantizeArgs),
     Imatrix(imatrix::ImatrixArgs),
+    Fit(fit::FitArgs),
     Completions(completions::CompletionsArgs),
 }
 
@@ -109,6 +112,7 @@ pub fn main() -> ExitCode {
         Command::Perplexity(args) => perplexity::perplexity(&args),
         Command::Quantize(args) => quantize::quantize(&args),
         Command::Imatrix(args) => imatrix::imatrix(&args),
+        Command::Fit(args) => fit::fit(&args),
         Command::Completions(args) => completions::completions(&args),
     };
     let flushed = io::stdout().flush().map_err(Error::stdout);
