@@ -46,7 +46,7 @@ fn good_cores(sys: &Path, allowed: &[usize]) -> Option<usize> {
 }
 
 /// Parses the kernel's way of writing sets: `0-3,8,10-11`.
-fn parse_cpu_list(text: &str) -> Option<Vec<usize>> {
+pub(crate) fn parse_cpu_list(text: &str) -> Option<Vec<usize>> {
     let mut cpus = Vec::new();
     for part in text.split(',') {
         let (first, last) = part.split_once('-').unwrap_or((part, part));

@@ -12,6 +12,7 @@ pub mod chat;
 pub mod cli;
 pub mod convert;
 pub mod cpu;
+pub mod doctor;
 pub mod error;
 pub mod generate;
 pub mod gguf_writer;

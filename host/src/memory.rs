@@ -79,8 +79,8 @@ pub fn peak_rss() -> Option<u64> {
     kib_field(&fs::read_to_string("/proc/self/status").ok()?, "VmHWM:")
 }
 
-/// The value of a line such as `VmHWM:   1234 kB`, in bytes.
-fn kib_field(text: &str, name: &str) -> Option<u64> {
+/// Returns the value of a line such as `VmHWM:   1234 kB`, in bytes.
+pub(crate) fn kib_field(text: &str, name: &str) -> Option<u64> {
     let rest = text.lines().find_map(|line| line.strip_prefix(name))?;
     let kib: u64 = rest.trim().strip_suffix("kB")?.trim().parse().ok()?;
     kib.checked_mul(1024)

@@ -7,6 +7,8 @@
 
 mod latency;
 mod load;
+// The same measurement as `bantam doctor`'s.
+#[path = "../../host/src/doctor/probe.rs"]
 mod probe;
 mod program;
 pub(crate) mod record;
@@ -21,6 +23,10 @@ use probe::{Instruction, Memory};
 use program::{Report, Sample, Settings, Work};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// How long one measurement of each of the machine's limits takes.
+const PROBE_TIME: Duration = Duration::from_millis(200);
 
 /// Options of `cargo xtask bench`.
 #[derive(clap::Args)]
@@ -219,9 +225,9 @@ fn sit(
         }
         step("the machine's limits");
         if let Some(instruction) = instruction {
-            peaks.push(probe::int8_peak(instruction, settings.threads)?);
+            peaks.push(probe::int8_peak(instruction, settings.threads, PROBE_TIME)?);
         }
-        bandwidths.push(memory.read_bandwidth(settings.threads)?);
+        bandwidths.push(memory.read_bandwidth(settings.threads, PROBE_TIME)?);
         bar.inc(1);
     }
     bar.finish_and_clear();

@@ -5,6 +5,7 @@ mod bench;
 mod chat;
 mod completions;
 mod convert;
+mod doctor;
 mod fit;
 mod imatrix;
 mod inspect;
@@ -45,6 +46,7 @@ Examples:
   bantam perplexity -m model.gguf -f text.txt       how well it predicts a text
   bantam quantize model.F16.gguf small.gguf --type Q4_K_M
   bantam fit --board pi5 --params 1.5B --type Q4_0  whether it fits there, and how fast
+  bantam doctor                                     what slows this machine down
 
 Exit codes:
   0    done (also when whoever read the output stopped reading)
@@ -94,6 +96,7 @@ enum Command {
     Quantize(quantize::QuantizeArgs),
     Imatrix(imatrix::ImatrixArgs),
     Fit(fit::FitArgs),
+    Doctor(doctor::DoctorArgs),
     Completions(completions::CompletionsArgs),
 }
 
@@ -113,6 +116,7 @@ pub fn main() -> ExitCode {
         Command::Quantize(args) => quantize::quantize(&args),
         Command::Imatrix(args) => imatrix::imatrix(&args),
         Command::Fit(args) => fit::fit(&args),
+        Command::Doctor(args) => doctor::doctor(&args),
         Command::Completions(args) => completions::completions(&args),
     };
     let flushed = io::stdout().flush().map_err(Error::stdout);

@@ -32,6 +32,11 @@ impl Progress {
         Self::new(what, "{msg} {bar:30} {pos}/{len} sentences {eta}")
     }
 
+    /// A bar that counts steps.
+    pub(super) fn steps(what: &'static str) -> Self {
+        Self::new(what, "{msg} {bar:30} {pos}/{len}")
+    }
+
     fn new(what: &'static str, template: &'static str) -> Self {
         Self { what, template, start: Instant::now(), bar: None }
     }

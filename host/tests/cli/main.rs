@@ -1,6 +1,7 @@
 //! The `bantam` command, as a user meets it.
 
 mod bad_input;
+mod boards;
 mod chat;
 mod commands;
 mod common;

@@ -2,14 +2,25 @@
 //!
 //! Both are measured in the sitting that they are compared with, since neither is a constant: a
 //! clock goes up and down, and a rented machine shares its memory with strangers.
+//!
+//! `cargo xtask bench` compiles this file too, so it names nothing else of this crate.
 
-use anyhow::{Result, bail, ensure};
+use std::fmt;
 use std::hint::black_box;
 use std::sync::Barrier;
 use std::time::{Duration, Instant};
 
-/// How long one measurement of each kind takes.
-const TIME: Duration = Duration::from_millis(200);
+/// A machine that computes wrongly, or a measurement that cannot be made.
+#[derive(Debug)]
+pub(crate) struct Fault(String);
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Fault {}
 
 /// The instruction whose rate is the peak: of those that a kernel set may use, the one that
 /// multiplies most.
@@ -269,11 +280,15 @@ mod chains {
     twelve!(smlal, "neon", "smlal", ".8h", ".8b");
 }
 
-/// Multiply-accumulates per second of `threads` threads that do nothing else.
+/// Multiply-accumulates per second of `threads` threads that do nothing else for so long.
 ///
 /// # Errors
 /// When the sums come out wrong, which no speed would excuse.
-pub(crate) fn int8_peak(instruction: Instruction, threads: usize) -> Result<f64> {
+pub(crate) fn int8_peak(
+    instruction: Instruction,
+    threads: usize,
+    time: Duration,
+) -> Result<f64, Fault> {
     const ROUNDS: u64 = 100_000;
     let (macs, per_sum, bits) = instruction.work();
     let expected = (ROUNDS * per_sum) & ((1 << bits) - 1);
@@ -282,13 +297,14 @@ pub(crate) fn int8_peak(instruction: Instruction, threads: usize) -> Result<f64>
         let mut n = 0;
         loop {
             let sum = u64::from(instruction.chains(black_box(ROUNDS)));
-            ensure!(
-                sum & ((1 << bits) - 1) == expected,
-                "{}: ones add up to {sum}, not {expected}; this CPU is broken",
-                instruction.name()
-            );
+            if sum & ((1 << bits) - 1) != expected {
+                return Err(Fault(format!(
+                    "{}: ones add up to {sum}, not {expected}; this CPU is broken",
+                    instruction.name()
+                )));
+            }
             n += ROUNDS;
-            if start.elapsed() >= TIME {
+            if start.elapsed() >= time {
                 return Ok((n * CHAINS * macs) as f64 / start.elapsed().as_secs_f64());
             }
         }
@@ -300,20 +316,24 @@ pub(crate) fn int8_peak(instruction: Instruction, threads: usize) -> Result<f64>
 pub(crate) struct Memory(Vec<u64>);
 
 impl Memory {
-    /// Fills eight times the last cache, 256 MiB at least and 1 GiB at most.
-    pub(crate) fn new() -> Self {
-        let bytes = (8 * last_cache()).clamp(256 << 20, 1 << 30);
-        Memory((0..bytes / 8).map(|i| i as u64).collect())
+    /// Bytes of it: eight times the last cache, 256 MiB at least and 1 GiB at most.
+    pub(crate) fn bytes() -> usize {
+        (8 * last_cache()).clamp(256 << 20, 1 << 30)
     }
 
-    /// Bytes per second that `threads` threads read, each from a part of its own.
+    /// Takes and fills it.
+    pub(crate) fn new() -> Self {
+        Memory((0..Self::bytes() / 8).map(|i| i as u64).collect())
+    }
+
+    /// Bytes per second that `threads` threads read for so long, each from a part of its own.
     ///
     /// # Errors
     /// When what is read does not add up to what was written.
-    pub(crate) fn read_bandwidth(&self, threads: usize) -> Result<f64> {
+    pub(crate) fn read_bandwidth(&self, threads: usize, time: Duration) -> Result<f64, Fault> {
         let part = self.0.len() / threads.max(1) / UNIT * UNIT;
         if part == 0 {
-            bail!("{threads} threads are too many to measure");
+            return Err(Fault(format!("{threads} threads are too many to measure")));
         }
         let rates = on_threads(threads, |thread| {
             let first = thread * part;
@@ -324,9 +344,13 @@ impl Memory {
             let start = Instant::now();
             let mut bytes = 0;
             loop {
-                ensure!(sum(black_box(mine)) == expected, "memory does not hold what was written");
+                if sum(black_box(mine)) != expected {
+                    return Err(Fault(
+                        "memory does not hold what was written; it is broken".into(),
+                    ));
+                }
                 bytes += size_of_val(mine);
-                if start.elapsed() >= TIME {
+                if start.elapsed() >= time {
                     return Ok(bytes as f64 / start.elapsed().as_secs_f64());
                 }
             }
