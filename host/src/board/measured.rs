@@ -95,7 +95,7 @@ pub struct Checked {
     pub error: Option<f64>,
 }
 
-/// Rows of one kind that count, summed up.
+/// How far off predictions of some rows are.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct Summary {
     /// How many.
@@ -151,10 +151,19 @@ fn predict(row: &Row) -> Result<Option<f64>, Error> {
     Ok(speed.and_then(|speed| speed.middle()))
 }
 
-/// Returns the summary of the rows of one kind that count, or `None` if there is none.
-pub fn summary(rows: &[Checked], kind: Kind) -> Option<Summary> {
-    let counted = rows.iter().filter(|row| row.row.kind == kind && row.row.r#use != Use::LeftOut);
-    let mut errors: Vec<f64> = counted.filter_map(|row| row.error).map(f64::abs).collect();
+/// Returns the rows of one kind that count.
+pub fn counted(rows: &[Checked], kind: Kind) -> impl Iterator<Item = &Checked> {
+    rows.iter().filter(move |row| row.row.kind == kind && row.row.r#use != Use::LeftOut)
+}
+
+/// Returns those of them that no figure of a profile was taken from.
+pub fn checking(rows: &[Checked], kind: Kind) -> impl Iterator<Item = &Checked> {
+    counted(rows, kind).filter(|row| row.row.r#use == Use::Checks)
+}
+
+/// Returns the summary of some rows, or `None` if there is none.
+pub fn summary<'r>(rows: impl Iterator<Item = &'r Checked>) -> Option<Summary> {
+    let mut errors: Vec<f64> = rows.filter_map(|row| row.error).map(f64::abs).collect();
     errors.sort_by(f64::total_cmp);
     let (n_rows, &largest_error) = (errors.len(), errors.last()?);
     // Of an even number the larger one of the two in the middle: nothing is made to look better.

@@ -101,6 +101,8 @@ pub enum Feature {
     Dotprod,
     I8mm,
     Sve2,
+    Avx2,
+    Avx512vnni,
     Dsp,
     Fpu,
     M,

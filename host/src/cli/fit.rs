@@ -9,7 +9,7 @@ use serde_json::{Value as Json, json};
 
 use crate::board::fit::{Fit, InMemory, OnProcessor, Subject, assess};
 use crate::board::guide::{self, Judged};
-use crate::board::measured::{self, Checked, Kind, Use};
+use crate::board::measured::{self, Checked, Kind, Summary, Use};
 use crate::board::predict::Speed;
 use crate::board::shape::{SHAPES, Shape};
 use crate::board::{self, Figure, Os, Profile, Size};
@@ -441,8 +441,10 @@ fn print_guide(out: &mut dyn Write, judged: &[Judged]) -> io::Result<()> {
 fn check_json(rows: &[Checked]) -> Json {
     json!({
         "rows": rows,
-        "generation": measured::summary(rows, Kind::Generation),
-        "prompt": measured::summary(rows, Kind::Prompt),
+        "generation": measured::summary(measured::counted(rows, Kind::Generation)),
+        "generation_that_only_checks": measured::summary(measured::checking(rows, Kind::Generation)),
+        "prompt": measured::summary(measured::counted(rows, Kind::Prompt)),
+        "prompt_that_only_checks": measured::summary(measured::checking(rows, Kind::Prompt)),
     })
 }
 
@@ -453,19 +455,22 @@ fn print_check(out: &mut dyn Write, rows: &[Checked]) -> io::Result<()> {
             "{title}, tokens per second\n\n{:24}{:26}{:>10}{:>11}{:>9}  {:8}  source",
             "board", "model", "measured", "predicted", "error", "row"
         )?;
-        let is_counted = |row: &&Checked| row.row.kind == kind && row.row.r#use != Use::LeftOut;
-        for row in rows.iter().filter(is_counted) {
+        for row in measured::counted(rows, kind) {
             print_row(out, row, &row.row.source)?;
         }
-        if let Some(summary) = measured::summary(rows, kind) {
-            writeln!(
+        writeln!(out)?;
+        let mut sum_up = |which: &str, summary: Option<Summary>| match summary {
+            None => Ok(()),
+            Some(Summary { n_rows, median_error, largest_error }) => writeln!(
                 out,
-                "\n{} rows: median error {:.0} %, largest {:.0} %\n",
-                summary.n_rows,
-                100.0 * summary.median_error,
-                100.0 * summary.largest_error
-            )?;
-        }
+                "{n_rows} rows{which}: median error {:.0} %, largest {:.0} %",
+                100.0 * median_error,
+                100.0 * largest_error
+            ),
+        };
+        sum_up("", measured::summary(measured::counted(rows, kind)))?;
+        sum_up(" that only check", measured::summary(measured::checking(rows, kind)))?;
+        writeln!(out)?;
     }
     writeln!(out, "Left out, and why\n")?;
     for row in rows.iter().filter(|row| row.row.r#use == Use::LeftOut) {
