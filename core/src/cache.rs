@@ -40,17 +40,16 @@ pub(crate) struct CacheShape {
 }
 
 impl CacheShape {
-    /// Bytes that a cache of this shape takes in an arena, or `None` if that is no number.
-    pub(crate) fn bytes(&self) -> Option<usize> {
-        let elements = self.len(self.head_dim)?;
-        Some(match self.ty {
-            CacheType::F16 => bytes_for::<u16>(elements),
-            CacheType::F32 => bytes_for::<f32>(elements),
+    /// Bytes that a cache of this shape takes in an arena; saturates instead of overflowing.
+    pub(crate) const fn bytes(&self) -> usize {
+        match self.ty {
+            CacheType::F16 => bytes_for::<u16>(self.len(self.head_dim)),
+            CacheType::F32 => bytes_for::<f32>(self.len(self.head_dim)),
             CacheType::Q8_0 => {
-                let (words, scales) = (self.len(self.words())?, self.len(self.groups())?);
-                bytes_for::<i8>(words).checked_add(bytes_for::<u16>(scales))?
+                bytes_for::<i8>(self.len(self.words()))
+                    .saturating_add(bytes_for::<u16>(self.len(self.groups())))
             }
-        })
+        }
     }
 
     /// Integers of one key or value, in whole words.
@@ -69,10 +68,9 @@ impl CacheShape {
     }
 
     /// Values in all, of `width` per position and head.
-    fn len(&self, width: usize) -> Option<usize> {
-        let rows = self.n_ctx.checked_next_multiple_of(LANES)?;
-        let per_layer = rows.checked_mul(self.n_head_kv)?.checked_mul(width)?.checked_mul(2)?;
-        per_layer.checked_mul(self.n_layer)
+    const fn len(&self, width: usize) -> usize {
+        let per_layer = self.rows().saturating_mul(self.n_head_kv).saturating_mul(width);
+        per_layer.saturating_mul(2).saturating_mul(self.n_layer)
     }
 }
 
@@ -310,7 +308,7 @@ impl<'b, T: Stored + Default + Send> Plane<'b, T> {
     ) -> Result<Self, ArenaError> {
         // Every position counts only once it was written, so a long context costs memory only as
         // it fills.
-        let values = arena.take_unzeroed(shape.len(room).unwrap_or(usize::MAX))?;
+        let values = arena.take_unzeroed(shape.len(room))?;
         Ok(Plane { values, order, width, room, rows: shape.rows(), n_head_kv: shape.n_head_kv })
     }
 

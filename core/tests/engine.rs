@@ -7,7 +7,7 @@ use bantam_core::cache::CacheType;
 use bantam_core::engine::{Engine, EngineError, EngineOptions, Stage, Step};
 use bantam_core::gguf::Gguf;
 use bantam_core::kernels::KernelSet;
-use bantam_core::model::{Model, ModelError, PlanOptions};
+use bantam_core::model::{MemoryPlan, Model, ModelError, ModelShape, PlanOptions};
 use bantam_core::par::{Parallel, Serial};
 use support::{MIX, Memory, N_VOCAB, Threads, prompt, tiny};
 
@@ -337,6 +337,18 @@ fn plans_are_exact() {
     assert_eq!(plan(0, 1), Err(ModelError::Context(0)));
     assert_eq!(plan(usize::MAX, 1), Err(ModelError::Context(usize::MAX)));
     assert_eq!(plan(1, 0), Err(ModelError::ZeroOption("n_batch")));
+    // Shapes written down by hand may be anything.
+    let shape = model.config().shape();
+    for vast in [
+        ModelShape { n_layer: usize::MAX, ..shape },
+        ModelShape { n_head: usize::MAX / 2, ..shape },
+        ModelShape { n_ff: usize::MAX, ..shape },
+        ModelShape { n_vocab: usize::MAX, ..shape },
+        ModelShape { rope_bases: usize::MAX, ..shape },
+    ] {
+        let vast = MemoryPlan::of_shape(&vast, &PlanOptions::new(8));
+        assert_eq!(vast, Err(ModelError::Context(8)));
+    }
     let other = tiny("llama", &MIX).write();
     let other =
         Model::new(&Gguf::parse(&other).unwrap()).unwrap().plan(&PlanOptions::new(8)).unwrap();

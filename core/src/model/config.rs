@@ -1,5 +1,6 @@
 //! What a model is, as data: one decoder runs every family from this description.
 
+use super::plan::ModelShape;
 use crate::kernels::RopePairs;
 
 /// Shapes and choices of one model, every field checked when it was read.
@@ -63,6 +64,15 @@ pub struct RopeBase {
     pub use_freqs: bool,
 }
 
+impl RopeBase {
+    /// Whether both rotate alike: `==`, which is not const.
+    const fn is(&self, other: &Self) -> bool {
+        self.freq_base == other.freq_base
+            && self.factor == other.factor
+            && self.use_freqs == other.use_freqs
+    }
+}
+
 /// Layers that see only the last positions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Window {
@@ -90,6 +100,21 @@ impl ModelConfig {
     /// Width of all key (or value) heads together.
     pub const fn kv_dim(&self) -> usize {
         self.n_head_kv * self.head_dim
+    }
+
+    /// The numbers that the model's memory depends on.
+    pub const fn shape(&self) -> ModelShape {
+        ModelShape {
+            n_layer: self.n_layer,
+            n_embd: self.n_embd,
+            n_ff: self.n_ff,
+            n_head: self.n_head,
+            n_head_kv: self.n_head_kv,
+            head_dim: self.head_dim,
+            n_vocab: self.n_vocab,
+            rope_dim: self.rope_dim,
+            rope_bases: if self.rope.is(&self.rope_local) { 1 } else { 2 },
+        }
     }
 
     /// Positions that a layer sees, the query's own included, or `None` for all.

@@ -13,7 +13,7 @@ mod weights;
 pub use config::{Act, ModelConfig, RopeBase, Window};
 pub use error::ModelError;
 pub use family::{FAMILIES, Family};
-pub use plan::{MAX_CTX, MemoryPlan, PlanOptions};
+pub use plan::{MAX_CTX, MemoryPlan, ModelShape, PlanOptions};
 pub use weights::{LayerWeights, N_SLOTS, Slot};
 
 use crate::gguf::{Gguf, Name, TensorInfo};

@@ -31,6 +31,25 @@ impl PlanOptions {
     }
 }
 
+/// The numbers of a model that its memory depends on, named as in [`ModelConfig`].
+///
+/// Firmware writes them down, or has its build script read them from the model with
+/// [`ModelConfig::shape`]; an engine for a model of another shape is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)] // as in `ModelConfig`
+pub struct ModelShape {
+    pub n_layer: usize,
+    pub n_embd: usize,
+    pub n_ff: usize,
+    pub n_head: usize,
+    pub n_head_kv: usize,
+    pub head_dim: usize,
+    pub n_vocab: usize,
+    pub rope_dim: usize,
+    /// 2 where layers with a sliding window rotate differently from the others, 1 elsewhere.
+    pub rope_bases: usize,
+}
+
 /// The exact memory of an engine, by purpose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MemoryPlan {
@@ -67,28 +86,31 @@ pub(crate) struct Sizes {
 }
 
 impl Sizes {
-    fn new(c: &ModelConfig, o: &PlanOptions) -> Option<Self> {
-        let freqs = c.rope_dim / 2;
-        let attention = c.q_dim().checked_mul(2)?.checked_add(c.kv_dim().checked_mul(2)?)?;
-        let wide = attention.max(c.n_ff.checked_mul(2)?);
-        Some(Sizes {
-            n_layer: c.n_layer,
+    /// The sizes for a model and some checked options; what no machine can address saturates.
+    const fn new(m: &ModelShape, o: &PlanOptions) -> Self {
+        let freqs = m.rope_dim / 2;
+        let q_dim = m.n_head.saturating_mul(m.head_dim);
+        let kv_dim = m.n_head_kv.saturating_mul(m.head_dim);
+        let attention = q_dim.saturating_mul(2).saturating_add(kv_dim.saturating_mul(2));
+        let wide = larger(attention, m.n_ff.saturating_mul(2));
+        Sizes {
+            n_layer: m.n_layer,
             freqs,
-            bases: if c.rope == c.rope_local { 1 } else { 2 },
+            bases: m.rope_bases,
             tokens: o.n_ctx,
             cache: CacheShape {
                 ty: o.cache,
-                n_layer: c.n_layer,
-                n_head_kv: c.n_head_kv,
-                head_dim: c.head_dim,
+                n_layer: m.n_layer,
+                n_head_kv: m.n_head_kv,
+                head_dim: m.head_dim,
                 n_ctx: o.n_ctx,
             },
-            angles: freqs.checked_mul(o.n_batch)?,
-            stream: c.n_embd.checked_mul(o.n_batch)?,
-            wide: wide.checked_mul(o.n_batch)?,
-            acts: c.n_embd.max(c.q_dim()).max(c.n_ff).checked_mul(o.n_batch)?,
-            logits: c.n_vocab.checked_mul(o.n_logits)?,
-        })
+            angles: freqs.saturating_mul(o.n_batch),
+            stream: m.n_embd.saturating_mul(o.n_batch),
+            wide: wide.saturating_mul(o.n_batch),
+            acts: larger(larger(m.n_embd, q_dim), m.n_ff).saturating_mul(o.n_batch),
+            logits: m.n_vocab.saturating_mul(o.n_logits),
+        }
     }
 }
 
@@ -98,7 +120,41 @@ impl MemoryPlan {
     /// # Errors
     /// [`ModelError::Context`] if the context is 0, longer than [`MAX_CTX`], or more than this
     /// machine can address; [`ModelError::ZeroOption`] for a zero elsewhere.
-    pub fn new(config: &ModelConfig, options: &PlanOptions) -> Result<Self, ModelError> {
+    pub const fn new(config: &ModelConfig, options: &PlanOptions) -> Result<Self, ModelError> {
+        Self::of_shape(&config.shape(), options)
+    }
+
+    /// The plan for a model of this shape: as [`MemoryPlan::new`], for firmware that sizes its
+    /// static memory while it is built.
+    ///
+    /// ```
+    /// use bantam_core::arena::ALIGN;
+    /// use bantam_core::model::{MemoryPlan, ModelShape, PlanOptions};
+    ///
+    /// const SHAPE: ModelShape = ModelShape {
+    ///     n_layer: 3,
+    ///     n_embd: 256,
+    ///     n_ff: 512,
+    ///     n_head: 4,
+    ///     n_head_kv: 2,
+    ///     head_dim: 64,
+    ///     n_vocab: 1021,
+    ///     rope_dim: 64,
+    ///     rope_bases: 1,
+    /// };
+    /// const PLAN: MemoryPlan = match MemoryPlan::of_shape(&SHAPE, &PlanOptions::new(192)) {
+    ///     Ok(plan) => plan,
+    ///     Err(_) => panic!("no such context"),
+    /// };
+    /// #[repr(align(64))]
+    /// struct Memory([u8; PLAN.bytes()]);
+    /// static MEMORY: Memory = Memory([0; PLAN.bytes()]);
+    /// assert_eq!(MEMORY.0.as_ptr() as usize % ALIGN, 0);
+    /// ```
+    ///
+    /// # Errors
+    /// As [`MemoryPlan::new`].
+    pub const fn of_shape(shape: &ModelShape, options: &PlanOptions) -> Result<Self, ModelError> {
         let mut options = *options;
         if options.n_ctx == 0 || options.n_ctx > MAX_CTX {
             return Err(ModelError::Context(options.n_ctx));
@@ -109,29 +165,41 @@ impl MemoryPlan {
         if options.n_logits == 0 {
             return Err(ModelError::ZeroOption("n_logits"));
         }
-        options.n_batch = options.n_batch.min(options.n_ctx);
-        options.n_logits = options.n_logits.min(options.n_batch);
-        let too_large = ModelError::Context(options.n_ctx);
-        let sizes = Sizes::new(config, &options).ok_or(too_large)?;
-        let cache_bytes = sizes.cache.bytes().ok_or(too_large)?;
-        let floats = [sizes.stream, sizes.stream, sizes.wide, sizes.logits];
-        let floats = floats.iter().fold(0usize, |sum, &n| sum.saturating_add(bytes_for::<f32>(n)));
-        let angles = bytes_for::<f32>(sizes.angles).saturating_mul(2 * sizes.bases);
+        options.n_batch = smaller(options.n_batch, options.n_ctx);
+        options.n_logits = smaller(options.n_logits, options.n_batch);
+        let sizes = Sizes::new(shape, &options);
+        let floats = bytes_for::<f32>(sizes.stream)
+            .saturating_mul(2)
+            .saturating_add(bytes_for::<f32>(sizes.wide))
+            .saturating_add(bytes_for::<f32>(sizes.logits));
+        let angles = bytes_for::<f32>(sizes.angles).saturating_mul(2).saturating_mul(sizes.bases);
         let acts = bytes_for::<i8>(sizes.acts)
             .saturating_add(bytes_for::<ActGroup>(sizes.acts / ActGroup::LEN));
         let plan = MemoryPlan {
             options,
             layers_bytes: bytes_for::<LayerWeights<'_>>(sizes.n_layer)
                 .saturating_add(bytes_for::<f32>(sizes.freqs).saturating_mul(sizes.bases)),
-            kv_bytes: cache_bytes.saturating_add(bytes_for::<Token>(sizes.tokens)),
+            kv_bytes: sizes.cache.bytes().saturating_add(bytes_for::<Token>(sizes.tokens)),
             scratch_bytes: floats.saturating_add(angles).saturating_add(acts),
             sizes,
         };
-        if plan.bytes() > isize::MAX as usize { Err(too_large) } else { Ok(plan) }
+        match plan.bytes() > isize::MAX as usize {
+            true => Err(ModelError::Context(options.n_ctx)),
+            false => Ok(plan),
+        }
     }
 
     /// Bytes in all, for memory that begins at a multiple of [`crate::arena::ALIGN`].
     pub const fn bytes(&self) -> usize {
         self.layers_bytes.saturating_add(self.kv_bytes).saturating_add(self.scratch_bytes)
     }
+}
+
+// `Ord` has no const methods.
+const fn larger(a: usize, b: usize) -> usize {
+    if a > b { a } else { b }
+}
+
+const fn smaller(a: usize, b: usize) -> usize {
+    if a < b { a } else { b }
 }
