@@ -1,0 +1,113 @@
+//! What can go wrong on a board, how it is told, and the status that the board stops with.
+
+use bantam_core::engine::EngineError;
+use bantam_core::gguf::ParseError;
+use bantam_core::model::ModelError;
+use bantam_core::schema::SchemaError;
+use bantam_core::tokenizer::TokenizerError;
+use core::fmt;
+use defmt::{Display2Format, error};
+
+/// Why a board stopped: the status it ends an emulation with, and the code in its log.
+pub mod status {
+    /// All is well.
+    pub const OK: u8 = 0;
+    /// What is in flash is no GGUF file, or a damaged one.
+    pub const FILE: u8 = 10;
+    /// The file is no model that can be run.
+    pub const MODEL: u8 = 11;
+    /// The model is of another shape than the firmware's memory was planned for.
+    pub const ENGINE: u8 = 12;
+    /// The model has no tokenizer that can be used, or a text cannot be encoded.
+    pub const TOKENIZER: u8 = 13;
+    /// The model gives no device commands.
+    pub const SCHEMA: u8 = 14;
+    /// A sentence is longer than the firmware has room for.
+    pub const SENTENCE: u8 = 15;
+    /// The board does not compute what the host computes.
+    pub const DIFFERS: u8 = 20;
+    /// A kernel does not compute what the scalar one computes.
+    pub const SELF_TEST: u8 = 21;
+    /// A panic: a mistake in the firmware.
+    pub const PANIC: u8 = 101;
+    /// The processor took an exception.
+    pub const EXCEPTION: u8 = 102;
+}
+
+/// What went wrong.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Failure {
+    /// As [`status::FILE`].
+    File(ParseError),
+    /// As [`status::MODEL`].
+    Model(ModelError),
+    /// As [`status::ENGINE`].
+    Engine(EngineError),
+    /// As [`status::TOKENIZER`].
+    Tokenizer(TokenizerError),
+    /// As [`status::SCHEMA`].
+    Schema(SchemaError),
+    /// As [`status::SCHEMA`].
+    NoSchema,
+    /// As [`status::SENTENCE`].
+    SentenceTooLong,
+    /// As [`status::DIFFERS`].
+    Differs,
+}
+
+impl Failure {
+    /// Returns the status to stop with.
+    pub const fn status(&self) -> u8 {
+        match self {
+            Self::File(_) => status::FILE,
+            Self::Model(_) => status::MODEL,
+            Self::Engine(_) => status::ENGINE,
+            Self::Tokenizer(_) => status::TOKENIZER,
+            Self::Schema(_) | Self::NoSchema => status::SCHEMA,
+            Self::SentenceTooLong => status::SENTENCE,
+            Self::Differs => status::DIFFERS,
+        }
+    }
+
+    /// Logs what went wrong and returns the status to stop with.
+    pub fn report(&self) -> u8 {
+        error!("error {=u8}: {}", self.status(), Display2Format(self));
+        self.status()
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(error) => write!(f, "the model in flash is damaged: {error}"),
+            Self::Model(error) => error.fmt(f),
+            Self::Engine(error) => error.fmt(f),
+            Self::Tokenizer(error) => error.fmt(f),
+            Self::Schema(error) => write!(f, "bantam.schema: {error}"),
+            Self::NoSchema => write!(f, "the model gives no device commands"),
+            Self::SentenceTooLong => {
+                write!(f, "a sentence has at most {} bytes", crate::MAX_SENTENCE - 1)
+            }
+            Self::Differs => write!(f, "the board does not compute what the host computes"),
+        }
+    }
+}
+
+impl core::error::Error for Failure {}
+
+macro_rules! from {
+    ($($error:ty => $variant:ident),*) => {$(
+        impl From<$error> for Failure {
+            fn from(error: $error) -> Self {
+                Self::$variant(error)
+            }
+        }
+    )*};
+}
+from!(
+    ParseError => File,
+    ModelError => Model,
+    EngineError => Engine,
+    TokenizerError => Tokenizer,
+    SchemaError => Schema
+);
