@@ -1,5 +1,6 @@
 //! A sentence to a device command: what firmware with a microphone does once it has the words.
 
+use crate::hash::Fnv;
 use crate::memory::{MAX_ANSWER, MAX_PROMPT, MAX_SENTENCE, Memory, PLAN};
 use crate::{Board, Failure};
 use bantam_core::Token;
@@ -24,9 +25,9 @@ pub struct Answer {
     pub text: Vec<u8, MAX_ANSWER>,
     /// Hash of all logits that it was chosen by.
     pub hash: u64,
-    /// Tokens that the engine took in.
-    pub n_tokens: usize,
-    /// What these took.
+    /// Its tokens that the engine took in: all but the last.
+    pub n_tokens: u64,
+    /// Instructions that these took.
     pub instructions: u64,
 }
 
@@ -56,12 +57,12 @@ impl<'m, 'b> Commander<'m, 'b> {
     ///
     /// # Errors
     /// When the sentence is too long.
-    pub fn answer<B: Board>(&mut self, board: &mut B, sentence: &str) -> Result<Answer, Failure> {
+    pub fn answer(&mut self, board: &mut dyn Board, sentence: &str) -> Result<Answer, Failure> {
         let prompt = self.encode(sentence)?;
         self.engine.truncate(0)?;
         let mut hash = Fnv::new();
         let mut answer = Answer { text: Vec::new(), hash: 0, n_tokens: 0, instructions: 0 };
-        self.take_in(board, &prompt, &mut answer)?;
+        self.take_in(board, &prompt)?;
         let mut state = self.schema.start();
         loop {
             hash.add(self.engine.logits());
@@ -74,10 +75,11 @@ impl<'m, 'b> Commander<'m, 'b> {
             defmt::debug!("{=[u8]:a}", answer.text.get(before..).unwrap_or_default());
             state = next;
             if state.is_whole() {
-                answer.hash = hash.0;
+                answer.hash = hash.get();
                 return Ok(answer);
             }
-            self.take_in(board, &[token], &mut answer)?;
+            answer.instructions += self.take_in(board, &[token])?;
+            answer.n_tokens += 1;
         }
     }
 
@@ -97,38 +99,18 @@ impl<'m, 'b> Commander<'m, 'b> {
         Ok(tokens)
     }
 
-    /// Has the engine take in some tokens, step by step.
-    fn take_in<B: Board>(
-        &mut self,
-        board: &mut B,
-        tokens: &[Token],
-        answer: &mut Answer,
-    ) -> Result<(), Failure> {
+    /// Has the engine take in some tokens, step by step; returns the instructions that it took.
+    fn take_in(&mut self, board: &mut dyn Board, tokens: &[Token]) -> Result<u64, Failure> {
+        let before = board.instructions();
         self.engine.start(tokens)?;
         loop {
-            let before = board.instructions();
             let step = self.engine.step();
-            answer.instructions += board.instructions() - before;
+            // Often enough for a counter that goes round.
+            let after = board.instructions();
             board.feed_watchdog();
             if step == Step::Done {
-                answer.n_tokens += tokens.len();
-                return Ok(());
+                return Ok(after - before);
             }
-        }
-    }
-}
-
-/// Fowler, Noll and Vo's hash.
-struct Fnv(u64);
-
-impl Fnv {
-    const fn new() -> Self {
-        Fnv(0xcbf2_9ce4_8422_2325)
-    }
-
-    fn add(&mut self, values: &[f32]) {
-        for byte in values.iter().flat_map(|value| value.to_bits().to_le_bytes()) {
-            self.0 = (self.0 ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
         }
     }
 }

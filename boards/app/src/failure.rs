@@ -53,6 +53,8 @@ pub enum Failure {
     SentenceTooLong,
     /// As [`status::DIFFERS`].
     Differs,
+    /// As [`status::SELF_TEST`].
+    SelfTest,
 }
 
 impl Failure {
@@ -66,13 +68,13 @@ impl Failure {
             Self::Schema(_) | Self::NoSchema => status::SCHEMA,
             Self::SentenceTooLong => status::SENTENCE,
             Self::Differs => status::DIFFERS,
+            Self::SelfTest => status::SELF_TEST,
         }
     }
 
-    /// Logs what went wrong and returns the status to stop with.
-    pub fn report(&self) -> u8 {
+    /// Logs what went wrong, with the status to stop with.
+    pub fn report(&self) {
         error!("error {=u8}: {}", self.status(), Display2Format(self));
-        self.status()
     }
 }
 
@@ -89,6 +91,7 @@ impl fmt::Display for Failure {
                 write!(f, "a sentence has at most {} bytes", crate::MAX_SENTENCE - 1)
             }
             Self::Differs => write!(f, "the board does not compute what the host computes"),
+            Self::SelfTest => write!(f, "a kernel does not compute what the scalar one computes"),
         }
     }
 }

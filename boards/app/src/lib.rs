@@ -7,13 +7,15 @@
 
 mod commands;
 mod failure;
+mod hash;
 mod memory;
 mod models;
+#[cfg(all(target_arch = "arm", feature = "semihosting"))]
+mod mps2;
+mod self_test;
 #[cfg(feature = "semihosting")]
 mod semihosted;
 mod stack;
-#[cfg(target_arch = "arm")]
-pub mod systick;
 
 pub use commands::Commander;
 pub use failure::{Failure, status};
@@ -21,15 +23,19 @@ pub use memory::{
     ENCODE_BYTES, INDEX_BYTES, MAX_ANSWER, MAX_PROMPT, MAX_SENTENCE, Memory, N_MACS, PLAN, SHAPE,
 };
 pub use models::{EXPECTED, Expected, MODELS, ModelInFlash};
+#[cfg(all(target_arch = "arm", feature = "semihosting"))]
+pub use mps2::Mps2;
 pub use stack::Stack;
 
+use bantam_core::gguf::Gguf;
 use bantam_core::kernels::KernelSet;
+use bantam_core::model::Model;
 use defmt::{error, info};
 
 /// What differs from board to board.
 pub trait Board {
-    /// Its name: that of its folder.
-    const NAME: &'static str;
+    /// Returns its name: that of its folder.
+    fn name(&self) -> &'static str;
 
     /// Returns the instructions executed since some moment, as finely as a timer tells.
     fn instructions(&mut self) -> u64;
@@ -41,31 +47,32 @@ pub trait Board {
     fn stop(&mut self, status: u8) -> !;
 }
 
-/// Runs every model in flash on its sentences and stops the board.
-pub fn run<B: Board>(mut board: B, stack: Stack) -> ! {
-    info!("{=str}: kernels {=str}", B::NAME, KernelSet::best().name());
-    let memory = Memory::take();
-    for model in MODELS {
-        if let Err(failure) = answer_all(&mut board, memory, model) {
-            let status = failure.report();
-            board.stop(status);
-        }
+/// Tests the kernels, runs every model in flash on its sentences, and stops the board.
+pub fn run(board: &mut dyn Board, stack: &Stack) -> ! {
+    info!("{=str}: kernels {=str}", board.name(), KernelSet::best().name());
+    let result = self_test::self_test().and_then(|()| {
+        stack.paint();
+        let memory = Memory::take();
+        MODELS.iter().try_for_each(|model| answer_all(board, memory, model))
+    });
+    match result {
+        Ok(()) => info!("about {=usize} bytes of stack used", stack.used()),
+        Err(failure) => failure.report(),
     }
-    info!("about {=usize} bytes of stack used", stack.used());
-    board.stop(status::OK)
+    board.stop(result.map_or_else(|failure| failure.status(), |()| status::OK))
 }
 
 /// Answers the sentences that the host has answered with this model, in the same bits.
 ///
 /// # Errors
 /// What went wrong first.
-pub fn answer_all<B: Board>(
-    board: &mut B,
+pub fn answer_all(
+    board: &mut dyn Board,
     memory: &mut Memory,
     model: &ModelInFlash,
 ) -> Result<(), Failure> {
     info!(
-        "{=str}: {=usize} bytes in flash; RAM {=usize}: {=usize} keys and values, {=usize} \
+        "{=str}: {=usize} bytes in flash; {=usize} in RAM: {=usize} keys and values, {=usize} \
          scratch, {=usize} tensor table, {=usize} tokenizer",
         model.name,
         model.bytes.len(),
@@ -75,27 +82,27 @@ pub fn answer_all<B: Board>(
         PLAN.layers_bytes,
         INDEX_BYTES + ENCODE_BYTES,
     );
-    let gguf = bantam_core::gguf::Gguf::parse(model.bytes)?;
-    let parsed = bantam_core::model::Model::new(&gguf)?;
+    let gguf = Gguf::parse(model.bytes)?;
+    let parsed = Model::new(&gguf)?;
     let mut commander = Commander::new(&gguf, &parsed, memory)?;
-    for expected in EXPECTED.lines().filter_map(Expected::parse) {
-        if expected.model != model.name {
-            continue;
-        }
-        info!("> {=str}", expected.sentence);
+    let (mut instructions, mut n_tokens) = (0, 0);
+    let expected = EXPECTED.lines().filter_map(Expected::parse);
+    for expected in expected.filter(|expected| expected.model == model.name) {
+        info!("{=str}", expected.sentence);
         let answer = commander.answer(board, expected.sentence)?;
-        info!("{=[u8]:a}", &answer.text[..]);
-        info!("logits {=u64:016x} of {=usize} tokens", answer.hash, answer.n_tokens);
+        info!("{=[u8]:a}, logits {=u64:016x}", &answer.text[..], answer.hash);
         if answer.hash != expected.hash || answer.text[..] != *expected.answer.as_bytes() {
-            error!("on the host: {=str} {=u64:016x}", expected.answer, expected.hash);
+            error!("the host: {=str}, logits {=u64:016x}", expected.answer, expected.hash);
             return Err(Failure::Differs);
         }
-        let per_token = answer.instructions / answer.n_tokens.max(1) as u64;
-        info!(
-            "about {=u64} instructions a token: {=u64} for 100 multiply-accumulates",
-            per_token,
-            per_token * 100 / N_MACS as u64,
-        );
+        instructions += answer.instructions;
+        n_tokens += answer.n_tokens;
     }
+    let per_token = instructions / n_tokens.max(1);
+    info!(
+        "about {=u64} instructions a token of an answer, {=u64} for 100 multiply-accumulates",
+        per_token,
+        per_token * 100 / N_MACS as u64,
+    );
     Ok(())
 }

@@ -1,0 +1,13 @@
+//! The firmware of the emulated Cortex-M33.
+
+#![no_std]
+#![no_main]
+
+use bantam_firmware::{Mps2, run};
+use cortex_m_rt::entry;
+
+#[entry]
+fn main() -> ! {
+    let Some((mut board, stack)) = Mps2::take("qemu-m33", 20_000_000) else { unreachable!() };
+    run(&mut board, &stack)
+}
