@@ -1,10 +1,10 @@
 //! Device commands with hashes of the logits they were chosen by: what firmware is held to.
 //!
 //! ```text
-//! cargo run --release -p bantam-core --features std --example commands -- MODEL.gguf… < SENTENCES
+//! cargo run --release -p bantam-core --features std --example commands -- SENTENCES MODEL.gguf…
 //! ```
 //!
-//! For each model and each line of standard input, a line: the model's file name, the sentence,
+//! For each model and each line of the file of sentences, a line: the model's file name, the sentence,
 //! the command, and FNV-1a over the bits of the logits behind the sentence and behind each token
 //! of the command but the last. Every kernel set of this CPU is asked, and all must agree.
 
@@ -19,10 +19,12 @@ use std::error::Error;
 use std::path::Path;
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let sentences = std::io::read_to_string(std::io::stdin())?;
-    for path in std::env::args().skip(1) {
-        let file = std::fs::read(&path).map_err(|error| format!("{path}: {error}"))?;
-        let name = Path::new(&path).file_name().unwrap_or_default().to_string_lossy();
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let (sentences, models) = args.split_first().ok_or("usage: commands SENTENCES MODEL.gguf…")?;
+    let sentences = std::fs::read_to_string(sentences).map_err(|e| format!("{sentences}: {e}"))?;
+    for path in models {
+        let file = std::fs::read(path).map_err(|error| format!("{path}: {error}"))?;
+        let name = Path::new(path).file_name().unwrap_or_default().to_string_lossy();
         for sentence in sentences.lines() {
             let mut answers =
                 KernelSet::available().map(|kernels| (kernels, answer(&file, sentence, kernels)));

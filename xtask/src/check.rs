@@ -13,12 +13,12 @@ pub(crate) struct FmtOptions {
     fix: bool,
 }
 
-/// Checks that every crate is formatted, the fuzzers included.
+/// Checks that every crate is formatted, the fuzzers and the firmware included.
 ///
 /// # Errors
 /// When one is not.
 pub(crate) fn fmt(cx: &Context, options: &FmtOptions) -> Result<Ran> {
-    for manifest in ["Cargo.toml", "core/fuzz/Cargo.toml"] {
+    for manifest in ["Cargo.toml", "core/fuzz/Cargo.toml", "boards/Cargo.toml"] {
         if cx.root().join(manifest).is_file() {
             let cmd =
                 Cmd::cargo().args(["fmt", "--all", "--manifest-path", manifest]).dir(cx.root());

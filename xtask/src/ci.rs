@@ -1,7 +1,7 @@
 //! `cargo xtask ci`: everything that CI runs, in its order, with times and a summary.
 
 use crate::context::{Context, Ran};
-use crate::{check, fuzz, identity, layers, miri, sanitize, targets, test};
+use crate::{check, firmware, fuzz, identity, layers, miri, sanitize, targets, test};
 use anyhow::{Result, bail};
 use std::time::Instant;
 
@@ -29,6 +29,7 @@ const JOBS: &[(&str, Run)] = &[
     ("cross", targets::cross),
     ("qemu", |cx| targets::qemu(cx, &Default::default())),
     ("identity", |cx| identity::run(cx, &identity::Options::reduced())),
+    ("firmware", |cx| firmware::run(cx, &Default::default())),
     ("valgrind", sanitize::valgrind),
     ("asan", sanitize::asan),
     ("fuzz", |cx| fuzz::run(cx, &Default::default())),

@@ -11,6 +11,7 @@ mod cmd;
 mod context;
 mod count;
 mod fetch;
+mod firmware;
 mod fuzz;
 mod identity;
 mod layers;
@@ -73,6 +74,8 @@ enum Job {
     Cross,
     /// Run core's tests on an emulated aarch64 CPU
     Qemu(targets::QemuOptions),
+    /// Build the firmware, run it on emulated boards, and compare what it logs
+    Firmware(firmware::Options),
     /// Check that logits are the same bits however and wherever they are computed
     Identity(identity::Options),
     /// Run the tests under AddressSanitizer (nightly)
@@ -111,6 +114,7 @@ fn main() -> ExitCode {
         Job::NoStd => check::no_std(&cx).map(drop),
         Job::Cross => targets::cross(&cx).map(drop),
         Job::Qemu(options) => targets::qemu(&cx, &options).map(drop),
+        Job::Firmware(options) => firmware::run(&cx, &options).map(drop),
         Job::Identity(options) => identity::run(&cx, &options).map(drop),
         Job::Asan => sanitize::asan(&cx).map(drop),
         Job::Valgrind => sanitize::valgrind(&cx).map(drop),

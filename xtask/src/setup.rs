@@ -3,6 +3,7 @@
 use crate::ci;
 use crate::cmd::{Cmd, has_nightly, on_path};
 use crate::context::Context;
+use crate::firmware;
 use crate::mca;
 use crate::targets::{AARCH64, AARCH64_LINUX, ARMV7, ARMV7_LINUX, Compiler, TARGETS};
 use anyhow::Result;
@@ -108,7 +109,7 @@ fn tools() -> Vec<Tool> {
                 (&["cross", "qemu", "identity"], &["rustc-web", "libstd-rust-web-dev:arm64"])
             }
             ARMV7_LINUX => (&["cross", "qemu", "identity"], &["rustc-web", "rust-web-src"]),
-            _ => (&["cross"], &["rustc-web", "rust-web-src", "lld"]),
+            _ => (&["cross", "firmware"], &["rustc-web", "rust-web-src", "lld"]),
         };
         tools.push(Tool::new(
             &format!("a compiler for {target}"),
@@ -143,6 +144,12 @@ fn tools() -> Vec<Tool> {
             &["mca"],
             || mca::version().is_some(),
             [Way::Debian(&["llvm-19"]), Way::Debian(&["llvm"])],
+        ),
+        Tool::new(
+            "QEMU's emulators of whole boards",
+            &["firmware"],
+            firmware::has_emulators,
+            [Way::Debian(&["qemu-system-arm", "qemu-system-misc"])],
         ),
         Tool::new("valgrind", &["valgrind"], || on_path("valgrind"), [Way::Debian(&["valgrind"])]),
         Tool::new(

@@ -14,6 +14,7 @@ pub(crate) const TARGETS: &[&str] = &[
     "thumbv7m-none-eabi",
     "thumbv6m-none-eabi",
     "riscv32imac-unknown-none-elf",
+    "riscv32imafc-unknown-none-elf",
     "aarch64-unknown-none",
     AARCH64_LINUX,
     ARMV7_LINUX,
@@ -81,13 +82,18 @@ impl Arch {
 
     /// The environment variable that has cargo do `what` for its target.
     fn variable(&self, what: &str) -> String {
-        format!("CARGO_TARGET_{}_{what}", self.target.to_uppercase().replace('-', "_"))
+        variable(self.target, what)
     }
 
     /// Whether this machine is of it.
     fn is_here(&self) -> bool {
         self.target.starts_with(std::env::consts::ARCH)
     }
+}
+
+/// The environment variable that has cargo do `what` for a target.
+fn variable(target: &str, what: &str) -> String {
+    format!("CARGO_TARGET_{}_{what}", target.to_uppercase().replace('-', "_"))
 }
 
 /// Debian's compiler, from the package `rustc-web`.
@@ -141,6 +147,29 @@ impl Compiler {
             Compiler::Default => cx.target_dir(),
             Compiler::Debian | Compiler::DebianBuildStd => cx.target_dir().join("debian"),
         }
+    }
+
+    /// `cargo SUBCOMMAND` for firmware on `target`, in the workspace of the boards.
+    pub(crate) fn cargo_in_boards(self, cx: &Context, subcommand: &str, target: &str) -> Cmd {
+        println!("{target}: {}", self.name());
+        let cmd = Cmd::cargo()
+            .args([subcommand, "--locked", "--release", "--target", target])
+            .dir(cx.root().join("boards"))
+            .env("CARGO_TARGET_DIR", self.boards_dir(cx));
+        match self {
+            Compiler::Default => return cmd,
+            Compiler::Debian => cmd,
+            Compiler::DebianBuildStd => {
+                cmd.env("RUSTC_BOOTSTRAP", "1").arg("-Zbuild-std=core,alloc")
+            }
+        }
+        .env("RUSTC", DEBIAN_RUSTC)
+        .env(variable(target, "LINKER"), "ld.lld")
+    }
+
+    /// Where it builds firmware.
+    pub(crate) fn boards_dir(self, cx: &Context) -> PathBuf {
+        self.target_dir(cx).join("boards")
     }
 
     /// `cargo SUBCOMMAND` for `target` with this compiler, in a target folder of its own.

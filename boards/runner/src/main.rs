@@ -20,7 +20,11 @@ const BOARDS: &[(&str, &str, &[&str])] = &[
     ("qemu-m4", "qemu-system-arm", &["-M", "mps2-an386"]),
     ("qemu-m7", "qemu-system-arm", &["-M", "mps2-an500"]),
     ("qemu-m33", "qemu-system-arm", &["-M", "mps2-an505"]),
-    ("qemu-aarch64", "qemu-system-aarch64", &["-M", "virt", "-cpu", "cortex-a76", "-m", "64M"]),
+    (
+        "qemu-aarch64",
+        "qemu-system-aarch64",
+        &["-M", "virt", "-cpu", "cortex-a76", "-m", "64M", "-nic", "none"],
+    ),
     ("qemu-riscv", "qemu-system-riscv32", &["-M", "virt", "-bios", "none", "-m", "64M"]),
 ];
 
@@ -35,8 +39,6 @@ const EMULATION: &[&str] = &[
     "-serial",
     "none",
     "-monitor",
-    "none",
-    "-nic",
     "none",
     "-kernel",
 ];

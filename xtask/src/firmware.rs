@@ -1,0 +1,220 @@
+//! `cargo xtask firmware`: the firmware of `boards/`, built, run under QEMU, and compared with what
+//! it logged before.
+//!
+//! A program is `boards/BOARD/src/bin/PROGRAM.rs`, and `boards/BOARD/PROGRAM.out` is its log, with
+//! the status that it ends with. In lines with the word `about` numbers may differ by some: they
+//! count instructions or bytes of the stack, which are another compiler's matter too.
+
+use crate::cmd::{Cmd, on_path};
+use crate::context::{Context, Ran};
+use crate::targets::Compiler;
+use anyhow::{Context as _, Result, bail};
+use std::path::{Path, PathBuf};
+
+/// Options of `cargo xtask firmware`.
+#[derive(clap::Args, Default)]
+pub(crate) struct Options {
+    /// Boards to take (once per board) [default: all]
+    #[arg(long = "board", value_name = "NAME")]
+    boards: Vec<String>,
+    /// Keep what the host and the boards say now, to be compared with from now on
+    #[arg(long)]
+    bless: bool,
+}
+
+/// A board that is emulated.
+struct Board {
+    name: &'static str,
+    target: &'static str,
+    emulator: &'static str,
+}
+
+const BOARDS: [Board; 5] = [
+    Board { name: "qemu-m4", target: "thumbv7em-none-eabihf", emulator: ARM },
+    Board { name: "qemu-m7", target: "thumbv7em-none-eabihf", emulator: ARM },
+    Board { name: "qemu-m33", target: "thumbv8m.main-none-eabihf", emulator: ARM },
+    Board { name: "qemu-aarch64", target: "aarch64-unknown-none", emulator: "qemu-system-aarch64" },
+    Board {
+        name: "qemu-riscv",
+        target: "riscv32imafc-unknown-none-elf",
+        emulator: "qemu-system-riscv32",
+    },
+];
+const ARM: &str = "qemu-system-arm";
+
+/// Part of a number by which it may differ in a line that says `about`.
+const ABOUT: f64 = 0.1;
+
+/// Whether every board's emulator is there.
+pub(crate) fn has_emulators() -> bool {
+    BOARDS.iter().all(|board| on_path(board.emulator))
+}
+
+/// Runs every program of the boards asked for.
+///
+/// # Errors
+/// When a board's name is unknown, a program does not build, or what it logs, or the host says of
+/// the sentences, is not what was committed.
+pub(crate) fn run(cx: &Context, options: &Options) -> Result<Ran> {
+    let known: Vec<_> = BOARDS.iter().map(|board| board.name).collect();
+    if let Some(unknown) = options.boards.iter().find(|name| !known.contains(&&***name)) {
+        bail!("no board is called {unknown:?}; there are {}", known.join(", "));
+    }
+    let wanted = |board: &&Board| {
+        options.boards.is_empty() || options.boards.iter().any(|b| b == board.name)
+    };
+    ask_host(cx, options.bless)?;
+    let runner = build_runner(cx)?;
+    let (mut ran, mut failed) = (Ran::No, Vec::new());
+    for board in BOARDS.iter().filter(wanted) {
+        let Some(compiler) = Compiler::find(board.target) else {
+            cx.not_run(format!(
+                "{}: no compiler for {}; `cargo xtask setup firmware`",
+                board.name, board.target
+            ));
+            continue;
+        };
+        compiler
+            .cargo_in_boards(cx, "build", board.target)
+            .args(["--package", board.name])
+            .run()?;
+        if !on_path(board.emulator) {
+            cx.not_run(format!(
+                "{}: it builds, but {} is missing; `cargo xtask setup firmware`",
+                board.name, board.emulator
+            ));
+            continue;
+        }
+        let built = compiler.boards_dir(cx).join(board.target).join("release");
+        for program in programs(&cx.root().join("boards").join(board.name))? {
+            let log = Cmd::new(&runner).arg(built.join(&program)).dir(cx.root());
+            eprintln!("$ {}", log.line());
+            let log = log.capture()?;
+            if log.stdout.is_empty() {
+                bail!("{program}: {}", log.stderr.trim());
+            }
+            let path = cx.root().join("boards").join(board.name).join(format!("{program}.out"));
+            let same = compare(&path, &log.stdout, like, options.bless)?;
+            let how = match (options.bless, same) {
+                (true, _) => "kept",
+                (false, true) => "as committed",
+                (false, false) => "DIFFERS",
+            };
+            println!("{program}: {how}");
+            if !same {
+                failed.push(program);
+            }
+        }
+        ran = Ran::Yes;
+    }
+    if !failed.is_empty() {
+        bail!("not what was committed (--bless keeps it): {}", failed.join(", "));
+    }
+    Ok(ran)
+}
+
+/// Compares what the host makes of the boards' sentences with what the boards are held to.
+fn ask_host(cx: &Context, bless: bool) -> Result<()> {
+    let cmd = Cmd::cargo()
+        .args(["run", "--quiet", "--release", "--package", "bantam-core", "--features", "std"])
+        .args(["--example", "commands", "--", "boards/app/sentences.txt"])
+        .args(["Q8_0", "Q4_0"].map(|ty| format!("fixtures/intent/bantam-intent.{ty}.gguf")))
+        .dir(cx.root());
+    eprintln!("$ {}", cmd.line());
+    let said = cmd.capture()?;
+    if !said.ok {
+        bail!("{}", said.stderr.trim());
+    }
+    let path = cx.root().join("boards/app/expected.tsv");
+    if !compare(&path, &said.stdout, |a, b| a == b, bless)? {
+        bail!("this host does not say what is in {}", path.display());
+    }
+    Ok(())
+}
+
+/// Builds the program that emulates and decodes; returns where it is.
+fn build_runner(cx: &Context) -> Result<PathBuf> {
+    let dir = cx.target_dir().join("boards");
+    Cmd::cargo()
+        .args(["build", "--quiet", "--locked", "--package", "runner"])
+        .dir(cx.root().join("boards"))
+        .env("CARGO_TARGET_DIR", &dir)
+        .run()?;
+    Ok(dir.join("debug/runner"))
+}
+
+/// Returns the names of a board's programs, in order.
+fn programs(board: &Path) -> Result<Vec<String>> {
+    let dir = board.join("src/bin");
+    let mut names = Vec::new();
+    for file in std::fs::read_dir(&dir).with_context(|| dir.display().to_string())? {
+        let path = file?.path();
+        if let (Some("rs"), Some(stem)) =
+            (path.extension().and_then(|e| e.to_str()), path.file_stem())
+        {
+            names.push(stem.to_string_lossy().into_owned());
+        }
+    }
+    names.sort();
+    Ok(names)
+}
+
+/// Compares a text with a file, line by line, and shows where they differ; or keeps it there.
+fn compare(path: &Path, now: &str, same: fn(&str, &str) -> bool, bless: bool) -> Result<bool> {
+    if bless {
+        std::fs::write(path, now).with_context(|| path.display().to_string())?;
+        return Ok(true);
+    }
+    let before = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
+    let (before, now): (Vec<_>, Vec<_>) = (before.lines().collect(), now.lines().collect());
+    let mut all = true;
+    for i in 0..before.len().max(now.len()) {
+        let (was, is) = (before.get(i).unwrap_or(&""), now.get(i).unwrap_or(&""));
+        if !same(was, is) {
+            println!("{}:{}\n- {was}\n+ {is}", path.display(), i + 1);
+            all = false;
+        }
+    }
+    Ok(all)
+}
+
+/// Whether two lines of a log say the same: exactly, or in numbers that are `about` right.
+fn like(was: &str, is: &str) -> bool {
+    if !was.split(' ').any(|word| word == "about") {
+        return was == is;
+    }
+    let (was, is): (Vec<_>, Vec<_>) = (was.split(' ').collect(), is.split(' ').collect());
+    was.len() == is.len()
+        && was.iter().zip(is).all(|(was, is)| match (was.parse::<f64>(), is.parse::<f64>()) {
+            (Ok(was), Ok(is)) => (was - is).abs() <= ABOUT * was,
+            _ => *was == is,
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_about_right_may_differ() {
+        assert!(like("info  about 1000 instructions", "info  about 1099 instructions"));
+        assert!(!like("info  about 1000 instructions", "info  about 1101 instructions"));
+        assert!(!like("info  about 1000 instructions", "info  about many instructions"));
+        assert!(!like("info  about 1000 bytes", "info  about 1000 bytes more"));
+        assert!(like("info  1000 bytes", "info  1000 bytes"));
+        assert!(!like("info  1000 bytes", "info  1001 bytes"));
+    }
+
+    #[test]
+    fn every_board_has_a_program_of_its_name_and_a_log_of_each() {
+        let boards = Path::new(env!("CARGO_MANIFEST_DIR")).join("../boards");
+        for board in BOARDS {
+            let dir = boards.join(board.name);
+            let programs = programs(&dir).unwrap();
+            assert!(programs.iter().any(|program| program == board.name), "{}", board.name);
+            for program in programs {
+                assert!(dir.join(format!("{program}.out")).is_file(), "{program}");
+            }
+        }
+    }
+}
