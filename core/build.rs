@@ -1,4 +1,4 @@
-//! Says which 32-bit Arm instructions the target has.
+//! Says which instructions of 32-bit Arm and of RISC-V the target has.
 //!
 //! The stable compiler does not show these target features to crates, though it compiles for them;
 //! so they are told from the target's name, and from a CPU named in `RUSTFLAGS`.
@@ -7,13 +7,23 @@
 //!   and M7 have them always, Cortex-M33 and later ones by the maker's choice.
 //! - `bantam_arm_fpv4`: a microcontroller's FPU, with fused multiply-add and square root in single
 //!   precision and conversions from half floats. Other targets' FPUs are the compiler's matter.
+//! - `bantam_riscv_f`: a RISC-V FPU with fused multiply-add and square root in single precision.
 
 use std::env;
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
-    println!("cargo::rustc-check-cfg=cfg(bantam_arm_dsp, bantam_arm_fpv4)");
+    println!("cargo::rustc-check-cfg=cfg(bantam_arm_dsp, bantam_arm_fpv4, bantam_riscv_f)");
     let var = |name| env::var(name).unwrap_or_default();
+    if var("CARGO_CFG_TARGET_ARCH").starts_with("riscv") {
+        // `riscv32imafc-…`; `g` is `imafd`.
+        let target = var("TARGET");
+        let letters = target.split('-').next().and_then(|isa| isa.get("riscv32".len()..));
+        if letters.is_some_and(|letters| letters.contains(['f', 'g'])) {
+            println!("cargo::rustc-cfg=bantam_riscv_f");
+        }
+        return;
+    }
     if var("CARGO_CFG_TARGET_ARCH") != "arm" || var("CARGO_CFG_TARGET_ENDIAN") != "little" {
         return;
     }

@@ -9,6 +9,8 @@ use core::ops::{Add, Div, Mul, Neg, Sub};
 
 #[cfg(bantam_arm_fpv4)]
 mod fpv4;
+#[cfg(bantam_riscv_f)]
+mod riscv_f;
 
 /// The NaN that kernels write in place of any NaN.
 pub const CANONICAL_NAN: f32 = f32::from_bits(0x7FC0_0000);
@@ -26,7 +28,9 @@ pub fn fma(a: f32, b: f32, c: f32) -> f32 {
     return a.mul_add(b, c);
     #[cfg(all(not(feature = "std"), bantam_arm_fpv4))]
     return fpv4::fma(a, b, c);
-    #[cfg(not(any(feature = "std", bantam_arm_fpv4)))]
+    #[cfg(all(not(feature = "std"), bantam_riscv_f))]
+    return riscv_f::fma(a, b, c);
+    #[cfg(not(any(feature = "std", bantam_arm_fpv4, bantam_riscv_f)))]
     return fma_exact(a, b, c);
 }
 
@@ -35,7 +39,7 @@ pub fn fma(a: f32, b: f32, c: f32) -> f32 {
 /// The product of two f32 is exact in f64. The sum is rounded to odd at 53 bits, after which the
 /// rounding to 24 bits equals a single one (Boldo and Melquiond, "Emulation of a FMA and
 /// correctly rounded sums", IEEE Trans. Computers 2008).
-#[cfg_attr(any(feature = "std", bantam_arm_fpv4), allow(dead_code))]
+#[cfg_attr(any(feature = "std", bantam_arm_fpv4, bantam_riscv_f), allow(dead_code))]
 pub(crate) fn fma_exact(a: f32, b: f32, c: f32) -> f32 {
     let (product, c) = (f64::from(a) * f64::from(b), f64::from(c));
     let sum = product + c;
@@ -56,12 +60,14 @@ pub fn sqrt(x: f32) -> f32 {
     return x.sqrt();
     #[cfg(all(not(feature = "std"), bantam_arm_fpv4))]
     return fpv4::sqrt(x);
-    #[cfg(not(any(feature = "std", bantam_arm_fpv4)))]
+    #[cfg(all(not(feature = "std"), bantam_riscv_f))]
+    return riscv_f::sqrt(x);
+    #[cfg(not(any(feature = "std", bantam_arm_fpv4, bantam_riscv_f)))]
     return sqrt_exact(x);
 }
 
 /// `√x`, correctly rounded, one result bit at a time.
-#[cfg_attr(any(feature = "std", bantam_arm_fpv4), allow(dead_code))]
+#[cfg_attr(any(feature = "std", bantam_arm_fpv4, bantam_riscv_f), allow(dead_code))]
 pub(crate) fn sqrt_exact(x: f32) -> f32 {
     if x.is_nan() || x < 0.0 {
         return CANONICAL_NAN;
