@@ -74,10 +74,13 @@ pub(crate) fn run(cx: &Context, options: &Options) -> Result<Ran> {
             ));
             continue;
         };
-        compiler
-            .cargo_in_boards(cx, "build", board.target)
-            .args(["--package", board.name])
-            .run()?;
+        let cargo = |subcommand| {
+            compiler.cargo_in_boards(cx, subcommand, board.target).args(["--package", board.name])
+        };
+        if compiler == Compiler::Default {
+            cargo("clippy").args(["--quiet", "--", "-D", "warnings"]).run()?;
+        }
+        cargo("build").run()?;
         if !on_path(board.emulator) {
             cx.not_run(format!(
                 "{}: it builds, but {} is missing; `cargo xtask setup firmware`",

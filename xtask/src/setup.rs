@@ -98,7 +98,7 @@ fn tools() -> Vec<Tool> {
         ),
         Tool::new(
             "clippy",
-            &["clippy"],
+            &["clippy", "firmware"],
             has(Cmd::cargo().args(["clippy", "--version"])),
             [Way::rustup("component add clippy")],
         ),

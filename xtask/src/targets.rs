@@ -93,7 +93,7 @@ impl Arch {
 
 /// The environment variable that has cargo do `what` for a target.
 fn variable(target: &str, what: &str) -> String {
-    format!("CARGO_TARGET_{}_{what}", target.to_uppercase().replace('-', "_"))
+    format!("CARGO_TARGET_{}_{what}", target.to_uppercase().replace(['-', '.'], "_"))
 }
 
 /// Debian's compiler, from the package `rustc-web`.
