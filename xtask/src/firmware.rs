@@ -27,20 +27,30 @@ struct Board {
     name: &'static str,
     target: &'static str,
     emulator: &'static str,
+    /// What compiles the C in it.
+    c_compiler: Option<&'static str>,
 }
 
-const BOARDS: [Board; 5] = [
-    Board { name: "qemu-m4", target: "thumbv7em-none-eabihf", emulator: ARM },
-    Board { name: "qemu-m7", target: "thumbv7em-none-eabihf", emulator: ARM },
-    Board { name: "qemu-m33", target: "thumbv8m.main-none-eabihf", emulator: ARM },
-    Board { name: "qemu-aarch64", target: "aarch64-unknown-none", emulator: "qemu-system-aarch64" },
-    Board {
-        name: "qemu-riscv",
-        target: "riscv32imafc-unknown-none-elf",
-        emulator: "qemu-system-riscv32",
-    },
+impl Board {
+    const fn new(name: &'static str, target: &'static str, emulator: &'static str) -> Self {
+        Board { name, target, emulator, c_compiler: None }
+    }
+}
+
+const BOARDS: [Board; 6] = [
+    Board::new("qemu-m4", CORTEX_M4, ARM),
+    Board::new("qemu-m7", CORTEX_M4, ARM),
+    Board { c_compiler: Some(ARM_CC), ..Board::new("qemu-m7-c", CORTEX_M4, ARM) },
+    Board::new("qemu-m33", "thumbv8m.main-none-eabihf", ARM),
+    Board::new("qemu-aarch64", "aarch64-unknown-none", "qemu-system-aarch64"),
+    Board::new("qemu-riscv", "riscv32imafc-unknown-none-elf", "qemu-system-riscv32"),
 ];
+
+/// The target of Cortex-M7 too.
+const CORTEX_M4: &str = "thumbv7em-none-eabihf";
 const ARM: &str = "qemu-system-arm";
+/// It is for Linux, but compiles for a Cortex-M where no C library is asked for.
+const ARM_CC: &str = "arm-linux-gnueabihf-gcc";
 
 /// Part of a number by which it may differ in a line that says `about`.
 const ABOUT: f64 = 0.1;
@@ -65,7 +75,8 @@ pub(crate) fn run(cx: &Context, options: &Options) -> Result<Ran> {
     };
     ask_host(cx, options.bless)?;
     let runner = build_runner(cx)?;
-    let (mut ran, mut failed) = (Ran::No, Vec::new());
+    check_header(cx, options.bless)?;
+    let (mut ran, mut failed, mut libraries) = (Ran::No, Vec::new(), Vec::new());
     for board in BOARDS.iter().filter(wanted) {
         let Some(compiler) = Compiler::find(board.target) else {
             cx.not_run(format!(
@@ -74,6 +85,13 @@ pub(crate) fn run(cx: &Context, options: &Options) -> Result<Ran> {
             ));
             continue;
         };
+        if let Some(missing) = board.c_compiler.filter(|program| !on_path(program)) {
+            cx.not_run(format!(
+                "{}: {missing} is missing; `cargo xtask setup firmware`",
+                board.name
+            ));
+            continue;
+        }
         let cargo = |subcommand| {
             compiler.cargo_in_boards(cx, subcommand, board.target).args(["--package", board.name])
         };
@@ -81,6 +99,15 @@ pub(crate) fn run(cx: &Context, options: &Options) -> Result<Ran> {
             cargo("clippy").args(["--quiet", "--", "-D", "warnings"]).run()?;
         }
         cargo("build").run()?;
+        if !libraries.contains(&board.target) {
+            // What firmware in C links with.
+            compiler
+                .cargo_in_boards(cx, "rustc", board.target)
+                .args(["--package", "bantam-c", "--features", "panic-handler"])
+                .args(["--crate-type", "staticlib"])
+                .run()?;
+            libraries.push(board.target);
+        }
         if !on_path(board.emulator) {
             cx.not_run(format!(
                 "{}: it builds, but {} is missing; `cargo xtask setup firmware`",
@@ -144,6 +171,15 @@ fn build_runner(cx: &Context) -> Result<PathBuf> {
         .env("CARGO_TARGET_DIR", &dir)
         .run()?;
     Ok(dir.join("debug/runner"))
+}
+
+/// Compares the header for C with what cbindgen makes of the sources.
+fn check_header(cx: &Context, bless: bool) -> Result<()> {
+    let cmd = Cmd::cargo()
+        .args(["test", "--quiet", "--locked", "--package", "bantam-c"])
+        .dir(cx.root().join("boards"))
+        .env("CARGO_TARGET_DIR", cx.target_dir().join("boards"));
+    if bless { cmd.env("BANTAM_BLESS", "1") } else { cmd }.run()
 }
 
 /// Returns the names of a board's programs, in order.

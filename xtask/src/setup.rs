@@ -129,7 +129,7 @@ fn tools() -> Vec<Tool> {
     tools.extend([
         Tool::new(
             "a linker for 32-bit Arm",
-            &["qemu", "identity"],
+            &["qemu", "identity", "firmware"],
             || on_path(&ARMV7.linker()),
             [Way::Debian(&["gcc-arm-linux-gnueabihf", "libc6-dev-armhf-cross"])],
         ),
