@@ -8,7 +8,7 @@
 use core::ops::{Add, Div, Mul, Neg, Sub};
 
 #[cfg(bantam_arm_fpv4)]
-mod fpv4;
+pub(crate) mod fpv4;
 #[cfg(bantam_riscv_f)]
 mod riscv_f;
 

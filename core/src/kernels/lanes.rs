@@ -23,6 +23,8 @@ pub(super) trait Lanes: Sixteen {
     fn load_i8(from: &[i8; LANES]) -> Self;
     /// Half floats, rounded as [`f32_to_f16`] does.
     fn store_f16(self, to: &mut [u16; LANES]);
+    /// `sums[i] = factor·from[i] + sums[i]` of half floats.
+    fn add_f16(factor: f32, from: &[u16; LANES], sums: &mut Self);
     /// Whether factors are taken from four floats in a register more cheaply than one by one.
     const BY_FOUR: bool = false;
     /// `self[i]·factors[K] + c[i]`
@@ -91,6 +93,12 @@ pub(super) trait Register: Copy {
     #[inline(always)]
     fn clamp_number(a: Self, low: Self, high: Self) -> Self {
         Self::min(high, Self::max(low, a))
+    }
+
+    /// As [`Lanes::add_f16`].
+    #[inline(always)]
+    fn add_f16<const N: usize>(factor: f32, from: &[u16; LANES], sums: &mut Registers<Self, N>) {
+        *sums = Registers::splat(factor).fma(Lanes::load_f16(from), *sums);
     }
 
     /// As [`Lanes::greatest_magnitude`].
@@ -286,6 +294,10 @@ impl<R: Register, const N: usize> Lanes for Registers<R, N> {
         }
     }
     #[inline(always)]
+    fn add_f16(factor: f32, from: &[u16; LANES], sums: &mut Self) {
+        R::add_f16(factor, from, sums);
+    }
+    #[inline(always)]
     fn fma_by<const K: usize>(self, factors: &[f32; 4], mut c: Self) -> Self {
         for (&a, c) in self.0.iter().zip(&mut c.0) {
             *c = R::fma_by::<K>(a, factors, *c);
@@ -386,6 +398,13 @@ impl Register for f32 {
             greatest = greatest.max(if bits > f32::INFINITY.to_bits() { 0 } else { bits });
         }
         f32::from_bits(greatest)
+    }
+    #[cfg(bantam_arm_fpv4)]
+    #[inline(always)]
+    fn add_f16<const N: usize>(factor: f32, from: &[u16; LANES], sums: &mut Registers<f32, N>) {
+        if let Some(sums) = sums.0.first_chunk_mut() {
+            crate::math::fpv4::add_halves(factor, from, sums);
+        }
     }
     #[inline(always)]
     fn total(a: f32) -> f32 {

@@ -49,6 +49,11 @@ fn block_of<T>(all: &[T], block: usize, width: usize) -> Option<&[[T; LANES]]> {
 pub(in crate::kernels) trait Element: Copy {
     fn load<L: Lanes>(from: &[Self; LANES]) -> L;
     fn load_one(self) -> f32;
+    /// `sums[i] = factor·from[i] + sums[i]`
+    #[inline(always)]
+    fn add<L: Lanes>(factor: f32, from: &[Self; LANES], sums: &mut L) {
+        *sums = L::splat(factor).fma(Self::load(from), *sums);
+    }
 }
 
 impl Element for u16 {
@@ -59,6 +64,10 @@ impl Element for u16 {
     #[inline(always)]
     fn load_one(self) -> f32 {
         f16_to_f32(self)
+    }
+    #[inline(always)]
+    fn add<L: Lanes>(factor: f32, from: &[u16; LANES], sums: &mut L) {
+        L::add_f16(factor, from, sums);
     }
 }
 

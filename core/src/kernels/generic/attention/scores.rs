@@ -72,6 +72,12 @@ fn floats<I: Isa, E: Element, const N: usize, const P: usize>(
         i += 4;
     }
     for i in i..head_dim {
+        if const { N == 1 } {
+            for p in 0..P {
+                E::add(q[0][i], &blocks[p][i], &mut sums[0][p]);
+            }
+            continue;
+        }
         let mut k = [I::Lanes::splat(0.0); P];
         for p in 0..P {
             k[p] = E::load(&blocks[p][i]);

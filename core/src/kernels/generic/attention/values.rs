@@ -142,6 +142,14 @@ fn add_part<I: Isa, C: Cached, const N: usize, const P: usize>(
             add_row::<I::Lanes, _, N, P, 3>(part_of(rows.next()?, i, P)?, &four, &mut sums);
         } else {
             let row = part_of(rows.next()?, i, P)?;
+            if const { N == 1 } {
+                for (p, row) in row.iter().enumerate().take(P) {
+                    let e = weights[0][p].as_flattened()[t];
+                    C::Element::add(e, row, &mut sums[0][p]);
+                }
+                t += 1;
+                continue;
+            }
             let mut v = [I::Lanes::splat(0.0); P];
             for (v, row) in v.iter_mut().zip(row) {
                 *v = C::Element::load(row);
