@@ -399,6 +399,11 @@ impl Register for f32 {
         }
         f32::from_bits(greatest)
     }
+    #[cfg(all(bantam_arm_fpv4, bantam_arm_dsp))]
+    #[inline(always)]
+    fn round_to_i8<const N: usize>(x: Registers<f32, N>, out: &mut [i8; LANES]) -> i16 {
+        x.0.first_chunk().map_or(0, |x| crate::math::fpv4::round_to_i8(x, out))
+    }
     #[cfg(bantam_arm_fpv4)]
     #[inline(always)]
     fn add_f16<const N: usize>(factor: f32, from: &[u16; LANES], sums: &mut Registers<f32, N>) {

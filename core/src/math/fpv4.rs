@@ -93,3 +93,59 @@ pub(crate) fn add_halves(factor: f32, halves: &[u16; 16], sums: &mut [f32; 16]) 
         );
     }
 }
+
+/// Writes `x` rounded to integers in −127..=127, ties to even and NaN as 0; returns their sum.
+#[cfg(bantam_arm_dsp)]
+#[inline(always)]
+pub(crate) fn round_to_i8(x: &[f32; 16], out: &mut [i8; 16]) -> i16 {
+    /// Four of them, from four registers: rounded, saturated and packed. An integer of −128 becomes
+    /// −127 when 1 is taken with saturation and given back.
+    macro_rules! four {
+        ($a:literal, $b:literal, $c:literal, $d:literal) => {
+            concat!(
+                concat!("vcvtr.s32.f32 ", $a, ", ", $a, "\n"),
+                concat!("vcvtr.s32.f32 ", $b, ", ", $b, "\n"),
+                concat!("vcvtr.s32.f32 ", $c, ", ", $c, "\n"),
+                concat!("vcvtr.s32.f32 ", $d, ", ", $d, "\n"),
+                concat!("vmov r0, r1, ", $a, ", ", $b, "\n"),
+                concat!("vmov r2, r3, ", $c, ", ", $d, "\n"),
+                "ssat r0, #8, r0\n",
+                "ssat r1, #8, r1\n",
+                "ssat r2, #8, r2\n",
+                "ssat r3, #8, r3\n",
+                "bfi r0, r1, #8, #8\n",
+                "bfi r0, r2, #16, #8\n",
+                "bfi r0, r3, #24, #8\n",
+                "qsub8 r0, r0, {ones}\n",
+                "sadd8 r0, r0, {ones}\n",
+                "str r0, [{out}], #4\n",
+                "sxtb16 r1, r0\n",
+                "sxtab16 r1, r1, r0, ror #8\n",
+                "smlad {sum}, r1, {pair}, {sum}\n",
+            )
+        };
+    }
+    let mut sum = 0i32;
+    // SAFETY: the target has the instructions. They read the sixteen floats and write the sixteen
+    // integers, for which STR takes any address.
+    unsafe {
+        asm!(
+            "vldmia {x}, {{s0-s15}}",
+            four!("s0", "s1", "s2", "s3"),
+            four!("s4", "s5", "s6", "s7"),
+            four!("s8", "s9", "s10", "s11"),
+            four!("s12", "s13", "s14", "s15"),
+            x = in(reg) x.as_ptr(),
+            out = inout(reg) out.as_mut_ptr() => _,
+            ones = in(reg) 0x0101_0101,
+            pair = in(reg) 0x0001_0001,
+            sum = inout(reg) sum,
+            out("r0") _, out("r1") _, out("r2") _, out("r3") _,
+            out("s0") _, out("s1") _, out("s2") _, out("s3") _, out("s4") _, out("s5") _,
+            out("s6") _, out("s7") _, out("s8") _, out("s9") _, out("s10") _, out("s11") _,
+            out("s12") _, out("s13") _, out("s14") _, out("s15") _,
+            options(nostack),
+        );
+    }
+    sum as i16
+}

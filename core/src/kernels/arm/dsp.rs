@@ -64,13 +64,16 @@ instruction! {
 /// The lower nibble of each half.
 pub(super) const NIBBLES: u32 = 0x000F_000F;
 
-/// Adds eight bytes' products in each of two rows.
+/// Adds eight bytes' products in each of two rows, to `$start` in the first.
 macro_rules! bytes_step {
-    () => {
-        "ldmia {x}!, {{r0, r1, r2, r3}}
+    ($start:literal) => {
+        concat!(
+            "ldmia {x}!, {{r0, r1, r2, r3}}
         ldr {t}, [{a}], #4
         sxtb16 {u}, {t}
-        smlad {sum_a}, {u}, r0, {sum_a}
+        smlad {sum_a}, {u}, r0, ",
+            $start,
+            "
         sxtb16 {t}, {t}, ror #8
         smlad {sum_a}, {t}, r1, {sum_a}
         ldr {t}, [{b}], #4
@@ -88,6 +91,7 @@ macro_rules! bytes_step {
         smlad {sum_b}, {u}, r2, {sum_b}
         sxtb16 {t}, {t}, ror #8
         smlad {sum_b}, {t}, r3, {sum_b}"
+        )
     };
 }
 
@@ -101,7 +105,8 @@ pub(super) fn bytes_of_two<T: Copy>([a, b]: [&T; 2], x: &[u32; 16], sum: i32) ->
     // aligned, and 32 bytes of `a` and of `b`, which for LDR need not be.
     unsafe {
         asm!(
-            bytes_step!(), bytes_step!(), bytes_step!(), bytes_step!(),
+            bytes_step!("{sum_a}"), bytes_step!("{sum_a}"),
+            bytes_step!("{sum_a}"), bytes_step!("{sum_a}"),
             x = inout(reg) x.as_ptr() => _,
             a = inout(reg) &raw const *a => _,
             b = inout(reg) &raw const *b => _,
@@ -116,13 +121,16 @@ pub(super) fn bytes_of_two<T: Copy>([a, b]: [&T; 2], x: &[u32; 16], sum: i32) ->
     [sum_a, sum_b]
 }
 
-/// Adds eight nibbles' products in each of two rows.
+/// Adds eight nibbles' products in each of two rows, to `$start` in the first.
 macro_rules! nibbles_step {
-    () => {
-        "ldmia {x}!, {{r0, r1, r2, r3}}
+    ($start:literal) => {
+        concat!(
+            "ldmia {x}!, {{r0, r1, r2, r3}}
         ldr {t}, [{a}], #4
         and {u}, {mask}, {t}
-        smlad {sum_a}, {u}, r0, {sum_a}
+        smlad {sum_a}, {u}, r0, ",
+            $start,
+            "
         and {u}, {mask}, {t}, lsr #4
         smlad {sum_a}, {u}, r2, {sum_a}
         and {u}, {mask}, {t}, lsr #8
@@ -138,6 +146,7 @@ macro_rules! nibbles_step {
         smlad {sum_b}, {u}, r1, {sum_b}
         and {u}, {mask}, {t}, lsr #12
         smlad {sum_b}, {u}, r3, {sum_b}"
+        )
     };
 }
 
@@ -150,7 +159,8 @@ pub(super) fn nibbles_of_two([a, b]: [&[u8; 16]; 2], x: &[u32; 16], sum: i32) ->
     // aligned, and 16 bytes of `a` and of `b`, which for LDR need not be.
     unsafe {
         asm!(
-            nibbles_step!(), nibbles_step!(), nibbles_step!(), nibbles_step!(),
+            nibbles_step!("{sum_a}"), nibbles_step!("{sum_a}"),
+            nibbles_step!("{sum_a}"), nibbles_step!("{sum_a}"),
             x = inout(reg) x.as_ptr() => _,
             a = inout(reg) a.as_ptr() => _,
             b = inout(reg) b.as_ptr() => _,

@@ -31,7 +31,7 @@ mod fpv4 {
     macro_rules! rows_by_two {
         (
             $name:ident, $rows:ident, $load:literal of $bytes:literal bytes,
-            [$($step:ident)*], [$(mask = $mask:expr)?], [$($min:literal)*], [$($add_min:literal)*]
+            [$first:ident $($step:ident)*], [$(mask = $mask:expr)?], [$($min:literal)*], [$($add_min:literal)*]
         ) => {
             pub(in super::super) const $name: Option<RowsByTwo> = Some($rows);
 
@@ -51,11 +51,12 @@ mod fpv4 {
                         concat!($load, " {u}, [{b}], #", $bytes),
                         "vmov s2, s3, r1, r2",
                         "vmov s0, s1, {t}, {u}",
-                        "mov {sum_a}, r0",
+                        // The first row's sum begins with what is in the second's.
                         "mov {sum_b}, r0",
                         // Nothing changes the flags until they are looked at.
                         "cmp r3, #0",
-                        $($step!(),)*
+                        $first!("{sum_b}"),
+                        $($step!("{sum_a}"),)*
                         $($min,)*
                         "vmov s7, s8, {sum_a}, {sum_b}",
                         "vcvtb.f32.f16 s0, s0",
