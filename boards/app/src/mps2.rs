@@ -59,7 +59,8 @@ impl Board for Mps2 {
     }
 }
 
-/// Reports a fault, a stack that has overflowed among them, and ends the emulation.
+/// Reports a fault and ends the emulation. A stack that has overflowed leaves no room for this: the
+/// processor locks up, whereupon QEMU aborts, and a watchdog would reset a board.
 #[exception]
 unsafe fn HardFault(frame: &ExceptionFrame) -> ! {
     defmt::error!("error {=u8}: hard fault at {=u32:#x}", status::EXCEPTION, frame.pc());
