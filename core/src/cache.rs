@@ -21,6 +21,18 @@ pub enum CacheType {
     Q8_0,
 }
 
+impl CacheType {
+    /// Whether this build has code for it: the cargo features `cache_f16`, `cache_f32` and
+    /// `cache_q8_0`.
+    pub const fn is_built_in(self) -> bool {
+        match self {
+            CacheType::F16 => cfg!(feature = "cache_f16"),
+            CacheType::F32 => cfg!(feature = "cache_f32"),
+            CacheType::Q8_0 => cfg!(feature = "cache_q8_0"),
+        }
+    }
+}
+
 const LANES: usize = CacheRef::LANES;
 const GROUP: usize = CacheRef::GROUP;
 const WORD: usize = CacheRef::WORD;

@@ -107,6 +107,15 @@ impl<'a, T> Shared<'a, T> {
     }
 }
 
+/// Most workers that work is cut for.
+const MAX_WORKERS: usize = 1 << 12;
+
+/// How many workers to cut work for: one at least, whatever an implementation says.
+#[inline]
+pub(crate) fn n_workers(parallel: &dyn Parallel) -> usize {
+    parallel.workers().clamp(1, MAX_WORKERS)
+}
+
 /// Calls `f(task, part)` for `slice` cut into parts of `len` elements (the last may be shorter).
 ///
 /// The safe form for the common case: one task, one contiguous part.
@@ -144,7 +153,7 @@ pub fn for_each_row3<A: Send, B: Send, C: Send, F>(
 ) where
     F: Fn(usize, &mut [A], &mut [B], &mut [C]) + Sync,
 {
-    let [len_a, len_b, len_c] = lens.map(|len| len.max(1));
+    let [len_a, len_b, len_c] = [lens[0].max(1), lens[1].max(1), lens[2].max(1)];
     let n = (a.len() / len_a).min(b.len() / len_b).min(c.len() / len_c);
     let (a, b, c) = (Shared::new(a), Shared::new(b), Shared::new(c));
     let task = |_: usize, row: usize| {

@@ -1,5 +1,7 @@
 //! From logits to a token: greedy, or drawn from a filtered distribution by a seeded generator.
 
+use core::mem;
+
 use crate::Token;
 use crate::math::exp;
 use crate::rng::Rng;
@@ -120,7 +122,7 @@ fn keep_largest(
     k: usize,
 ) -> &mut [Candidate] {
     let k = k.min(scratch.len());
-    let (heap, _) = scratch.split_at_mut(k);
+    let heap = first(scratch, k);
     let mut n = 0;
     for c in candidates {
         if let Some(place) = heap.get_mut(n) {
@@ -138,7 +140,7 @@ fn keep_largest(
             sift_down(heap, 0);
         }
     }
-    heap.split_at_mut(n).0
+    first(heap, n)
 }
 
 /// Restores the heap below `i`: no parent comes before its children.
@@ -155,12 +157,40 @@ fn sift_down(heap: &mut [Candidate], mut i: usize) {
         if last == i {
             return;
         }
-        heap.swap(i, last);
+        if let Ok([above, below]) = heap.get_disjoint_mut([i, last]) {
+            mem::swap(above, below);
+        }
         i = last;
     }
 }
 
+/// The first `n`, or as many as there are.
+fn first(candidates: &mut [Candidate], n: usize) -> &mut [Candidate] {
+    let n = n.min(candidates.len());
+    candidates.get_mut(..n).unwrap_or_default()
+}
+
+/// Sorts in place. The library's way, which is faster with many, can panic where an order is none,
+/// as far as linkers know; so boards have a heap's.
 fn sort(candidates: &mut [Candidate]) {
+    if cfg!(feature = "std") { sort_many(candidates) } else { sort_heap(candidates) }
+}
+
+fn sort_heap(mut candidates: &mut [Candidate]) {
+    for i in (0..candidates.len() / 2).rev() {
+        sift_down(candidates, i);
+    }
+    // The root comes last of those that are left.
+    while let Some(end) = candidates.len().checked_sub(1) {
+        if let Ok([root, last]) = candidates.get_disjoint_mut([0, end]) {
+            mem::swap(root, last);
+        }
+        candidates = first(candidates, end);
+        sift_down(candidates, 0);
+    }
+}
+
+fn sort_many(candidates: &mut [Candidate]) {
     candidates.sort_unstable_by(|a, b| {
         if before(a, b) {
             core::cmp::Ordering::Less
@@ -183,13 +213,13 @@ fn keep_nucleus(kept: &mut [Candidate], p: f32, total: f32) -> &mut [Candidate] 
         sum >= p * total
     });
     let n = n.map_or(kept.len(), |n| n + 1).max(1).min(kept.len());
-    kept.split_at_mut(n).0
+    first(kept, n)
 }
 
 /// Those of the sorted candidates with at least `p` times the first one's weight, which is 1.
 fn keep_likely(kept: &mut [Candidate], p: f32) -> &mut [Candidate] {
     let n = kept.iter().skip(1).take_while(|c| c.weight >= p).count();
-    kept.split_at_mut((n + 1).min(kept.len())).0
+    first(kept, n + 1)
 }
 
 /// The candidate at `u` in 0..1 of their total weight.
@@ -228,6 +258,21 @@ mod tests {
         let mut greedy = Sampler::new(options);
         assert_eq!(greedy.sample(&[f32::NAN; 3], &[], &mut []), 0);
         assert_eq!(greedy.sample(&[], &[], &mut []), 0);
+    }
+
+    #[test]
+    fn both_ways_of_sorting_give_the_same_order() {
+        for n in 0..40u32 {
+            let weights = (0..n).map(|i| f32::from((i * 7919 % 13) as u8));
+            let candidates = weights.zip(0..).map(|(weight, token)| Candidate { token, weight });
+            let mut heap: vec::Vec<_> = candidates.collect();
+            let mut many = heap.clone();
+            sort_heap(&mut heap);
+            sort_many(&mut many);
+            let tokens = |all: &[Candidate]| all.iter().map(|c| c.token).collect::<vec::Vec<_>>();
+            assert_eq!(tokens(&heap), tokens(&many));
+            assert!(heap.windows(2).all(|pair| before(&pair[0], &pair[1])));
+        }
     }
 
     #[test]

@@ -8,6 +8,7 @@ use crate::ops::{
     AttentionShape, attention, embed, fill_angles, linear, norm_heads, norm_rows,
     norm_rows_in_place, rope_rows,
 };
+use crate::par::n_workers;
 use crate::tensor::TensorView;
 
 /// An intermediate tensor: `n_rows` tokens from position `first_pos` on, `n_cols` values each.
@@ -284,7 +285,7 @@ impl Engine<'_, '_> {
     fn head_norm(&mut self, first: usize, rows: usize, observer: &mut Option<&mut Observer<'_>>) {
         let (run, c) = (self.runner(), self.model.config());
         if rows == 1 {
-            let end = (HEAD_ROWS_PER_STEP * run.parallel.workers()).min(c.n_vocab);
+            let end = (HEAD_ROWS_PER_STEP * n_workers(run.parallel)).min(c.n_vocab);
             run.parallel.expect(&[self.model.output().rows(0..end).unwrap_or(&[])]);
         }
         let b = &mut self.buffers;
@@ -299,7 +300,7 @@ impl Engine<'_, '_> {
     /// to go on.
     fn head(&mut self, rows: usize, vocab: usize) -> usize {
         let (run, c) = (self.runner(), self.model.config());
-        let end = (vocab + HEAD_ROWS_PER_STEP * run.parallel.workers()).min(c.n_vocab);
+        let end = (vocab + HEAD_ROWS_PER_STEP * n_workers(run.parallel)).min(c.n_vocab);
         let output = self.model.output();
         let slice = output.rows(vocab..end);
         let slice = slice.and_then(|bytes| {
@@ -312,7 +313,7 @@ impl Engine<'_, '_> {
             linear(run, &mut b.acts, y, rows, |_, _| {}, [product]);
         }
         if let Some(cap) = c.final_soft_cap {
-            for logits in b.logits.chunks_exact_mut(c.n_vocab).take(rows) {
+            for logits in b.logits.chunks_exact_mut(c.n_vocab.max(1)).take(rows) {
                 run.kernels.soft_cap(logits.get_mut(vocab..end).unwrap_or_default(), cap);
             }
         }

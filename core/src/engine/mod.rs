@@ -311,7 +311,7 @@ impl<'m, 'b> Engine<'m, 'b> {
             let Progress::Logits { first_pos, rows, last } = self.advance(&mut observer) else {
                 continue;
             };
-            let logits = self.buffers.logits.chunks_exact(n_vocab).take(rows);
+            let logits = self.buffers.logits.chunks_exact(n_vocab.max(1)).take(rows);
             for (i, logits) in logits.enumerate() {
                 sink(first_pos - start + i, logits);
             }

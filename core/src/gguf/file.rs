@@ -151,7 +151,8 @@ impl<'m> Gguf<'m> {
         let file = end + r.left();
         // Both are lengths in memory or less, so neither can wrap. A file without tensors, such
         // as a bare vocabulary, need not be padded.
-        self.data_offset = end.next_multiple_of(self.alignment.into()).min(file);
+        let aligned = end.checked_next_multiple_of(self.alignment.into());
+        self.data_offset = aligned.unwrap_or(file).min(file);
         let mut r = table;
         for index in 0..self.n_tensors {
             let start = r;

@@ -1,7 +1,9 @@
 //! Attention of a whole batch, split over workers by heads and queries.
 
+use core::num::NonZeroUsize;
+
 use super::{Attend, AttentionShape, CacheRef, KernelSet};
-use crate::par::{Parallel, Serial, Shared};
+use crate::par::{Parallel, Serial, Shared, n_workers};
 
 /// Tasks per worker, so that a slower core takes fewer.
 const TASKS_PER_WORKER: usize = 8;
@@ -33,24 +35,24 @@ impl KernelSet {
         let seen = shape.window.map_or(n_positions, |window| window.min(n_positions));
         let products = n_queries * n_head_kv * seen * shape.head_dim;
         let parallel = if products < MIN_PRODUCTS { &Serial } else { parallel };
-        let workers = parallel.workers();
+        let workers = n_workers(parallel);
 
         // Several tasks per head if there are queries enough; if there are not, workers that would
         // be left without a head share one, each taking some of its queries.
         let total = n_queries * n_head_kv;
         let per_task = match workers {
             1 => n_queries,
-            _ => total.div_ceil(workers * TASKS_PER_WORKER).next_multiple_of(QUERIES),
+            _ => total.div_ceil((workers * TASKS_PER_WORKER).max(1)).next_multiple_of(QUERIES),
         };
         let left_over = if per_task < n_queries { 0 } else { n_head_kv % workers };
         let whole = Split::new(n_queries, per_task, n_head_kv - left_over);
         let sharers = if left_over > 0 { workers.div_ceil(left_over) } else { 1 };
-        let shared = Split::new(n_queries, n_queries.div_ceil(sharers), left_over);
+        let shared = Split::new(n_queries, n_queries.div_ceil(sharers.max(1)), left_over);
 
         let out = Shared::new(out);
         let n_tasks = whole.n_tasks() + shared.n_tasks();
         // Workers begin with neighbouring tasks, so whole heads and shares of one take turns.
-        let wholes_before = |task: usize| (task * whole.n_tasks()).div_ceil(n_tasks);
+        let wholes_before = |task: usize| (task * whole.n_tasks()).div_ceil(n_tasks.max(1));
         let run = |_: usize, task: usize| {
             let n = wholes_before(task);
             let (head_kv, queries) = if wholes_before(task + 1) > n {
@@ -75,25 +77,33 @@ impl KernelSet {
 /// Some heads' queries in tasks of `per_task`.
 struct Split {
     n_queries: usize,
-    per_task: usize,
+    per_task: NonZeroUsize,
     n_heads: usize,
 }
 
 impl Split {
     fn new(n_queries: usize, per_task: usize, n_heads: usize) -> Self {
-        Split { n_queries, per_task: per_task.max(1), n_heads }
+        Split {
+            n_queries,
+            per_task: NonZeroUsize::new(per_task).unwrap_or(NonZeroUsize::MIN),
+            n_heads,
+        }
     }
 
     const fn n_tasks(&self) -> usize {
-        self.n_queries.div_ceil(self.per_task) * self.n_heads
+        self.n_parts() * self.n_heads
+    }
+
+    const fn n_parts(&self) -> usize {
+        self.n_queries.div_ceil(self.per_task.get())
     }
 
     /// Head and queries of a task; later queries, which see more, come first.
     fn task(&self, task: usize) -> (usize, core::ops::Range<usize>) {
-        let (head, part) = (task % self.n_heads, task / self.n_heads);
-        let last = self.n_queries.div_ceil(self.per_task) - 1;
-        let first = (last - part) * self.per_task;
-        (head, first..(first + self.per_task).min(self.n_queries))
+        let (n_heads, per_task) = (self.n_heads.max(1), self.per_task.get());
+        let (head, part) = (task % n_heads, task / n_heads);
+        let first = (self.n_parts() - 1 - part) * per_task;
+        (head, first..(first + per_task).min(self.n_queries))
     }
 }
 

@@ -91,6 +91,7 @@ pub(super) trait Outlined {
 /// Fills a `Table` with the generic kernels compiled under the given attributes for an `Isa`.
 ///
 /// The attribute list is the one place where a set's CPU features are written for its functions.
+/// What only models need that a build leaves out does nothing there.
 macro_rules! kernel_table {
     ($(#[$attr:meta])* $name:literal, $isa:ty, $is_available:expr) => {{
         use $crate::kernels::args::{ActGroup, Attend, MatmulRows, RopePairs};
@@ -110,7 +111,9 @@ macro_rules! kernel_table {
         }
         $(#[$attr])*
         unsafe fn rms_norm_in_place(x: &mut [f32], w: &[u8], eps: f32) {
-            float::rms_norm_in_place::<<$isa as $crate::kernels::isa::Isa>::Lanes>(x, w, eps);
+            if cfg!(any(feature = "gemma3", feature = "qwen3")) {
+                float::rms_norm_in_place::<<$isa as $crate::kernels::isa::Isa>::Lanes>(x, w, eps);
+            }
         }
         $(#[$attr])*
         unsafe fn rope(pairs: RopePairs, head: &mut [f32], cos: &[f32], sin: &[f32]) {
@@ -173,7 +176,9 @@ macro_rules! kernel_table {
         }
         $(#[$attr])*
         unsafe fn gelu_mul(gate: &mut [f32], up: &[f32]) {
-            float::gelu_mul::<<$isa as $crate::kernels::isa::Isa>::Lanes>(gate, up);
+            if cfg!(feature = "gemma3") {
+                float::gelu_mul::<<$isa as $crate::kernels::isa::Isa>::Lanes>(gate, up);
+            }
         }
         $(#[$attr])*
         unsafe fn add(x: &mut [f32], y: &[f32]) {
@@ -181,23 +186,33 @@ macro_rules! kernel_table {
         }
         $(#[$attr])*
         unsafe fn add_bias(x: &mut [f32], bias: &[u8]) {
-            float::add_bias(x, bias);
+            if cfg!(feature = "qwen2") {
+                float::add_bias(x, bias);
+            }
         }
         $(#[$attr])*
         unsafe fn scale(x: &mut [f32], factor: f32) {
-            float::scale(x, factor);
+            if cfg!(feature = "gemma3") {
+                float::scale(x, factor);
+            }
         }
         $(#[$attr])*
         unsafe fn soft_cap(x: &mut [f32], cap: f32) {
-            float::soft_cap::<<$isa as $crate::kernels::isa::Isa>::Lanes>(x, cap);
+            if cfg!(feature = "gemma3") {
+                float::soft_cap::<<$isa as $crate::kernels::isa::Isa>::Lanes>(x, cap);
+            }
         }
         $(#[$attr])*
         unsafe fn store_f16(x: &[f32], out: &mut [u16]) {
-            store::store_f16::<<$isa as $crate::kernels::isa::Isa>::Lanes>(x, out);
+            if cfg!(feature = "cache_f16") {
+                store::store_f16::<<$isa as $crate::kernels::isa::Isa>::Lanes>(x, out);
+            }
         }
         $(#[$attr])*
         unsafe fn store_q8_0(x: &[f32], qs: &mut [i8], d: &mut [u16]) {
-            store::store_q8_0::<<$isa as $crate::kernels::isa::Isa>::Lanes>(x, qs, d);
+            if cfg!(feature = "cache_q8_0") {
+                store::store_q8_0::<<$isa as $crate::kernels::isa::Isa>::Lanes>(x, qs, d);
+            }
         }
         #[cfg(not(target_os = "none"))]
         $(#[$attr])*

@@ -1,7 +1,7 @@
 //! Whole matrices times all tokens, split over workers by rows.
 
 use super::{Acts, KernelSet, MatmulRows};
-use crate::par::{Parallel, Shared};
+use crate::par::{Parallel, Shared, n_workers};
 use crate::tensor::TensorView;
 
 /// One matrix, and where its products go: `out[t · stride + row]` for token `t`.
@@ -55,19 +55,19 @@ impl KernelSet {
         };
         let total: usize = products.iter().filter(|p| takes(p)).map(|p| p.weights.n_rows()).sum();
         let row_bytes = products.iter().map(|p| p.weights.row_bytes()).max().unwrap_or(0);
-        let (rows, multiple) = match (parallel.workers(), acts.n_rows()) {
+        let (rows, multiple) = match (n_workers(parallel), acts.n_rows()) {
             (1, _) => (total, 1),
             // As many tasks for each worker.
             (workers, 1) => {
                 let bytes = total.saturating_mul(row_bytes);
-                let rounds = bytes.div_ceil(workers.saturating_mul(TASK_BYTES)).max(1);
-                (total.div_ceil(workers.saturating_mul(rounds)), ONE_TOKEN_ROWS)
+                let rounds = bytes.div_ceil(workers.saturating_mul(TASK_BYTES).max(1)).max(1);
+                (total.div_ceil(workers.saturating_mul(rounds).max(1)), ONE_TOKEN_ROWS)
             }
-            (workers, _) => (total.div_ceil(workers * TASKS_PER_WORKER), MANY_TOKENS_ROWS),
+            (workers, _) => (total.div_ceil((workers * TASKS_PER_WORKER).max(1)), MANY_TOKENS_ROWS),
         };
         let chunk = rows.next_multiple_of(multiple).max(multiple);
         let parts = products.each_mut().map(|p| {
-            let tasks = if takes(p) { p.weights.n_rows().div_ceil(chunk) } else { 0 };
+            let tasks = if takes(p) { p.weights.n_rows().div_ceil(chunk.max(1)) } else { 0 };
             (p.weights, Shared::new(&mut *p.out), p.stride, tasks)
         });
         let n_tasks = parts.iter().map(|&(.., tasks)| tasks).sum();

@@ -86,7 +86,22 @@ impl KernelSet {
     ///
     /// With the `std` feature the CPU is asked; without it, what the target was built for counts.
     pub fn best() -> Self {
-        Self::available().last().unwrap_or(Self::scalar())
+        #[cfg(feature = "std")]
+        return Self::available().last().unwrap_or(Self::scalar());
+        // Where CPUs are not asked it is a constant, so that programs hold no other set.
+        #[cfg(all(target_arch = "aarch64", target_feature = "neon", not(feature = "std")))]
+        return KernelSet(aarch64::COMPILED_FOR);
+        #[cfg(all(target_arch = "x86_64", not(feature = "std")))]
+        return KernelSet(x86_64::COMPILED_FOR);
+        #[cfg(all(bantam_arm_dsp, not(feature = "std")))]
+        return KernelSet(&arm::DSP);
+        #[cfg(not(any(
+            all(target_arch = "aarch64", target_feature = "neon"),
+            target_arch = "x86_64",
+            bantam_arm_dsp,
+            feature = "std"
+        )))]
+        return Self::scalar();
     }
 
     /// The set that defines what all others must compute.

@@ -2,6 +2,7 @@
 
 use core::fmt;
 
+use crate::cache::CacheType;
 use crate::gguf::Name;
 use crate::quant::GgmlType;
 
@@ -33,6 +34,10 @@ pub enum ModelError {
     TensorShape(Name, [u64; 2], [u64; 2]),
     /// A tensor has a type that cannot be used where it stands: name, type, what is allowed.
     TensorType(Name, GgmlType, &'static str),
+    /// A tensor has a format that this build has no code for.
+    FormatLeftOut(Name, GgmlType),
+    /// This build has no code for the form of the cache.
+    CacheLeftOut(CacheType),
     /// The context asked for is zero, or memory for it cannot be addressed.
     Context(usize),
     /// A plan option is zero: which.
@@ -81,6 +86,15 @@ impl fmt::Display for ModelError {
             }
             Self::TensorType(name, ty, allowed) => {
                 write!(f, "tensor {name} has type {ty}, expected {allowed}")
+            }
+            Self::FormatLeftOut(name, ty) => {
+                write!(
+                    f,
+                    "tensor {name} has type {ty}, for which this build of the core has no code"
+                )
+            }
+            Self::CacheLeftOut(ty) => {
+                write!(f, "this build of the core has no code for a cache of type {ty:?}")
             }
             Self::Context(n) => write!(
                 f,

@@ -119,7 +119,8 @@ impl MemoryPlan {
     ///
     /// # Errors
     /// [`ModelError::Context`] if the context is 0, longer than [`MAX_CTX`], or more than this
-    /// machine can address; [`ModelError::ZeroOption`] for a zero elsewhere.
+    /// machine can address; [`ModelError::ZeroOption`] for a zero elsewhere;
+    /// [`ModelError::CacheLeftOut`] for a cache that this build has no code for.
     pub const fn new(config: &ModelConfig, options: &PlanOptions) -> Result<Self, ModelError> {
         Self::of_shape(&config.shape(), options)
     }
@@ -164,6 +165,9 @@ impl MemoryPlan {
         }
         if options.n_logits == 0 {
             return Err(ModelError::ZeroOption("n_logits"));
+        }
+        if !options.cache.is_built_in() {
+            return Err(ModelError::CacheLeftOut(options.cache));
         }
         options.n_batch = smaller(options.n_batch, options.n_ctx);
         options.n_logits = smaller(options.n_logits, options.n_batch);

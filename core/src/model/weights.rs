@@ -157,7 +157,9 @@ impl Place {
     }
 
     fn in_layer(name: &str) -> Option<Place> {
-        let (layer, rest) = name.strip_prefix("blk.")?.split_once('.')?;
+        let name = name.strip_prefix("blk.")?;
+        let dot = name.bytes().position(|byte| byte == b'.')?;
+        let (layer, rest) = (name.get(..dot)?, name.get(dot + 1..)?);
         if layer.starts_with(['0', '+']) && layer != "0" {
             return None;
         }
@@ -178,6 +180,9 @@ pub(super) fn check_shape(
     if [d0, d1] != expected || d2 != 1 || d3 != 1 {
         let found = [d0, d1.saturating_mul(d2).saturating_mul(d3)];
         return Err(ModelError::TensorShape(name, expected, found));
+    }
+    if !tensor.ty.is_built_in() {
+        return Err(ModelError::FormatLeftOut(name, tensor.ty));
     }
     if vector && tensor.ty != GgmlType::F32 {
         return Err(ModelError::TensorType(name, tensor.ty, "F32"));

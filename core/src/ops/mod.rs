@@ -17,7 +17,7 @@ pub use rope::{fill_angles, fill_freqs, rope_rows};
 
 pub use crate::kernels::AttentionShape;
 use crate::kernels::KernelSet;
-use crate::par::{Parallel, for_each_part};
+use crate::par::{Parallel, for_each_part, n_workers};
 
 /// What runs an operation: kernels and workers.
 #[derive(Clone, Copy)]
@@ -33,9 +33,9 @@ impl Runner<'_> {
     pub fn rows(&self, x: &mut [f32], len: usize, f: &(dyn Fn(usize, &mut [f32]) + Sync)) {
         let len = len.max(1);
         let n_rows = x.len() / len;
-        let per_task = n_rows.div_ceil(self.parallel.workers() * 4).max(1);
+        let per_task = n_rows.div_ceil((n_workers(self.parallel) * 4).max(1)).max(1);
         for_each_part(self.parallel, x, per_task * len, &|_, task, part| {
-            for (i, row) in part.chunks_exact_mut(len).enumerate() {
+            for (i, row) in part.chunks_exact_mut(len.max(1)).enumerate() {
                 f(task * per_task + i, row);
             }
         });

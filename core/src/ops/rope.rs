@@ -20,15 +20,12 @@ pub fn fill_freqs(base: f32, factor: f32, divisors: Option<TensorView<'_>>, freq
 /// Fills cosines and sines, positions × frequencies, for positions from `first_pos` on.
 pub fn fill_angles(freqs: &[f32], first_pos: usize, cos: &mut [f32], sin: &mut [f32]) {
     let n = freqs.len().max(1);
-    let rows = cos.chunks_exact_mut(n).zip(sin.chunks_exact_mut(n));
-    for (i, (cos, sin)) in rows.enumerate() {
-        let pos = (first_pos + i) as f32;
-        for ((c, s), &freq) in cos.iter_mut().zip(sin).zip(freqs) {
-            let theta = pos * freq;
-            // Hostile divisors can make any angle; the reduction holds below 2^20.
-            let theta = if theta.abs() < 1_048_576.0 { theta } else { 0.0 };
-            (*s, *c) = sin_cos(theta);
-        }
+    let places = cos.iter_mut().zip(sin).zip(freqs.iter().cycle());
+    for (i, ((c, s), &freq)) in places.enumerate() {
+        let theta = (first_pos + i / n) as f32 * freq;
+        // Hostile divisors can make any angle; the reduction holds below 2^20.
+        let theta = if theta.abs() < 1_048_576.0 { theta } else { 0.0 };
+        (*s, *c) = sin_cos(theta);
     }
 }
 

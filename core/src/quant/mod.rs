@@ -103,6 +103,8 @@ pub enum QuantError {
     Length(usize, usize),
     /// This format can be read but not written here.
     NoQuantizer(GgmlType),
+    /// This build has no code for the format: [`GgmlType::is_built_in`].
+    LeftOut(GgmlType),
     /// There is not one weight of importance for each element: needed, given.
     Importance(usize, usize),
 }
@@ -170,13 +172,36 @@ impl GgmlType {
         !matches!(self, Q2_K | Q3_K | IQ4_NL | IQ4_XS | MXFP4)
     }
 
+    /// Whether this build has code for its weights: whether the cargo feature with its name, in
+    /// lower case, is on. `F32` is always there.
+    pub const fn is_built_in(self) -> bool {
+        match self {
+            Self::F32 => true,
+            Self::F16 => cfg!(feature = "f16"),
+            Self::BF16 => cfg!(feature = "bf16"),
+            Self::Q4_0 => cfg!(feature = "q4_0"),
+            Self::Q4_1 => cfg!(feature = "q4_1"),
+            Self::Q5_0 => cfg!(feature = "q5_0"),
+            Self::Q5_1 => cfg!(feature = "q5_1"),
+            Self::Q8_0 => cfg!(feature = "q8_0"),
+            Self::Q2_K => cfg!(feature = "q2_k"),
+            Self::Q3_K => cfg!(feature = "q3_k"),
+            Self::Q4_K => cfg!(feature = "q4_k"),
+            Self::Q5_K => cfg!(feature = "q5_k"),
+            Self::Q6_K => cfg!(feature = "q6_k"),
+            Self::IQ4_NL => cfg!(feature = "iq4_nl"),
+            Self::IQ4_XS => cfg!(feature = "iq4_xs"),
+            Self::MXFP4 => cfg!(feature = "mxfp4"),
+        }
+    }
+
     /// Bytes of a row of `n` weights, or `None` if its last block is not whole or the number does
     /// not fit.
     pub fn row_bytes(self, n: usize) -> Option<usize> {
         if !n.is_multiple_of(self.block_elems()) {
             return None;
         }
-        (n / self.block_elems()).checked_mul(self.block_bytes())
+        n.checked_div(self.block_elems())?.checked_mul(self.block_bytes())
     }
 
     /// Name, elements and bytes per block, activations.
@@ -270,6 +295,7 @@ impl fmt::Display for QuantError {
                 write!(f, "the row takes {needed} bytes, but {given} were given")
             }
             Self::NoQuantizer(ty) => write!(f, "{ty} can be read, but not written"),
+            Self::LeftOut(ty) => write!(f, "this build of the core has no code for {ty}"),
             Self::Importance(needed, given) => {
                 write!(
                     f,
@@ -286,8 +312,9 @@ impl core::error::Error for QuantError {}
 /// take.
 ///
 /// # Errors
-/// [`QuantError::PartialBlock`] or [`QuantError::Length`] if the lengths do not fit the format and
-/// each other. `out` is then untouched.
+/// [`QuantError::LeftOut`] for a format that this build has no code for; [`QuantError::PartialBlock`]
+/// or [`QuantError::Length`] if the lengths do not fit the format and each other. `out` is then
+/// untouched.
 pub fn dequantize_row(ty: GgmlType, bytes: &[u8], out: &mut [f32]) -> Result<(), QuantError> {
     check_lengths(ty, out.len(), bytes.len())?;
     match ty {
@@ -319,9 +346,9 @@ pub fn dequantize_row(ty: GgmlType, bytes: &[u8], out: &mut [f32]) -> Result<(),
 /// an infinity for the largest float.
 ///
 /// # Errors
-/// [`QuantError::NoQuantizer`] for other formats; [`QuantError::PartialBlock`] or
-/// [`QuantError::Length`] if the lengths do not fit the format and each other. `out` is then
-/// untouched.
+/// [`QuantError::NoQuantizer`] for other formats, [`QuantError::LeftOut`] for those that this build
+/// has no code for; [`QuantError::PartialBlock`] or [`QuantError::Length`] if the lengths do not fit
+/// the format and each other. `out` is then untouched.
 pub fn quantize_row(ty: GgmlType, x: &[f32], out: &mut [u8]) -> Result<(), QuantError> {
     quantize_plain(ty, x, None, out)
 }
@@ -389,6 +416,9 @@ pub(crate) fn quantize_with<F: Sixteen>(
 }
 
 fn check_lengths(ty: GgmlType, elements: usize, bytes: usize) -> Result<(), QuantError> {
+    if !ty.is_built_in() {
+        return Err(QuantError::LeftOut(ty));
+    }
     if !elements.is_multiple_of(ty.block_elems()) {
         return Err(QuantError::PartialBlock(elements, ty.block_elems()));
     }
@@ -398,15 +428,22 @@ fn check_lengths(ty: GgmlType, elements: usize, bytes: usize) -> Result<(), Quan
     }
 }
 
-// The lengths are right where these are called; a block that is not whole would be skipped.
+// The lengths are right where these are called; a block that is not whole would be skipped. Formats
+// that are not built in do not come here, which compilers cannot see by themselves.
 
 fn read1<B: FloatBlock>(bytes: &[u8], out: &mut [f32]) {
+    if const { !B::TYPE.is_built_in() } {
+        return;
+    }
     for (out, block) in out.iter_mut().zip(blocks::<B>(bytes).unwrap_or_default()) {
         *out = block.get();
     }
 }
 
 fn read32<B: Block32>(bytes: &[u8], out: &mut [f32]) {
+    if const { !B::TYPE.is_built_in() } {
+        return;
+    }
     for (out, block) in out.as_chunks_mut().0.iter_mut().zip(blocks::<B>(bytes).unwrap_or_default())
     {
         block.dequantize(out);
@@ -414,6 +451,9 @@ fn read32<B: Block32>(bytes: &[u8], out: &mut [f32]) {
 }
 
 fn read256<B: Block256>(bytes: &[u8], out: &mut [f32]) {
+    if const { !B::TYPE.is_built_in() } {
+        return;
+    }
     for (out, block) in out.as_chunks_mut().0.iter_mut().zip(blocks::<B>(bytes).unwrap_or_default())
     {
         block.dequantize(out);
@@ -421,12 +461,18 @@ fn read256<B: Block256>(bytes: &[u8], out: &mut [f32]) {
 }
 
 fn write1<B: FloatBlock>(x: &[f32], out: &mut [u8]) {
+    if const { !B::TYPE.is_built_in() } {
+        return;
+    }
     for (block, &x) in blocks_mut::<B>(out).unwrap_or_default().iter_mut().zip(x) {
         *block = B::put(x);
     }
 }
 
 fn write32<B: Quantize>(x: &[f32], out: &mut [u8]) {
+    if const { !B::TYPE.is_built_in() } {
+        return;
+    }
     for (block, x) in blocks_mut::<B>(out).unwrap_or_default().iter_mut().zip(x.as_chunks().0) {
         *block = B::quantize(x);
     }

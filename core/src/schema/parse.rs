@@ -59,9 +59,10 @@ impl<'s> Schema<'s> {
     pub fn parse(text: &'s str) -> Result<Self, SchemaError> {
         check(text.as_bytes()).map_err(|(at, kind)| {
             let before = text.get(..at).unwrap_or(text);
-            let line = before.rsplit('\n').next().unwrap_or_default();
+            let start = before.bytes().rposition(|byte| byte == b'\n').map_or(0, |end| end + 1);
+            let line = before.get(start..).unwrap_or_default();
             SchemaError {
-                line: before.matches('\n').count() as u32 + 1,
+                line: before.bytes().filter(|&byte| byte == b'\n').count() as u32 + 1,
                 column: line.chars().count() as u32 + 1,
                 kind,
             }

@@ -114,7 +114,7 @@ impl fmt::Display for TokenizerError {
                 write!(f, "tokenizer: metadata key {key} is not {expected}")
             }
             Self::UnknownModel { model } => {
-                write!(f, "tokenizer: model \"{model}\" is not supported")
+                write!(f, "tokenizer: model \"{model}\" is not supported by this build")
             }
             Self::UnknownPre { pre } => {
                 write!(f, "tokenizer: pre-tokenizer \"{pre}\" is not supported")

@@ -9,6 +9,8 @@
 //! it ends, so a queue entry needs no more than its rank and its position: entries whose rank
 //! is not the one the position has now are outdated.
 
+use core::mem;
+
 use crate::arena::{Arena, ArenaError, bytes_for};
 
 /// The rank of a pair that never joins; lower ranks join first.
@@ -251,8 +253,8 @@ impl Queue<'_> {
         let mut child = heap.len() - 1;
         while child > 0 {
             let parent = (child - 1) / ARITY;
-            match (heap.get(parent), heap.get(child)) {
-                (Some(above), Some(below)) if below < above => heap.swap(parent, child),
+            match heap.get_disjoint_mut([parent, child]) {
+                Ok([above, below]) if *below < *above => mem::swap(above, below),
                 _ => break,
             }
             child = parent;
@@ -263,8 +265,9 @@ impl Queue<'_> {
     fn pop(&mut self) -> Option<(u32, usize)> {
         let last = self.len.checked_sub(1)?;
         let least = *self.memory.first()?;
-        if last > 0 {
-            self.memory.swap(0, last);
+        let moved = *self.memory.get(last)?;
+        if let Some(first) = self.memory.first_mut() {
+            *first = moved;
         }
         self.len = last;
         self.sink(0);

@@ -5,9 +5,10 @@ use crate::gguf::{Array, Gguf, Name, ValueType, keys};
 
 use super::attr::Attr;
 use super::known::KNOWN;
+use super::merge::Workspace;
 use super::pretokenize::{Family, Pre};
 use super::spelling::Spelling;
-use super::{TokenizerError, strings, table};
+use super::{TokenizerError, special, strings, table};
 
 /// Attributes kept for tokens whose text decides them; each known text gives at most one.
 pub(super) const OVERRIDES: usize = KNOWN.len();
@@ -36,6 +37,24 @@ pub struct TokenizerPlan {
     /// Lengths in bytes that special tokens have, counting an upper bound of those that are
     /// special by their text.
     pub n_special_lengths: usize,
+}
+
+impl TokenizerPlan {
+    /// Returns the bytes of scratch that are enough to encode any text of `text_len` bytes: at
+    /// least what [`Tokenizer::encode_scratch`](super::Tokenizer::encode_scratch) will say.
+    pub fn encode_scratch(&self, text_len: usize) -> usize {
+        let frames = special::frame_words(self.n_special_lengths);
+        scratch_for(self.n_merges == 0, frames, text_len.saturating_add(1))
+    }
+}
+
+/// Bytes of scratch for sequences of `n` bytes.
+pub(super) fn scratch_for(has_key: bool, frame_words: usize, n: usize) -> usize {
+    let key = if has_key { bytes_for::<u8>(n) } else { 0 };
+    (ALIGN - 1)
+        .saturating_add(bytes_for::<u32>(frame_words))
+        .saturating_add(key)
+        .saturating_add(Workspace::bytes(n))
 }
 
 /// The scores of a vocabulary, where they lie.
@@ -92,8 +111,8 @@ impl<'m> Meta<'m> {
         let model = string(gguf, keys::TOKENIZER_MODEL)?
             .ok_or(TokenizerError::MissingKey { key: keys::TOKENIZER_MODEL })?;
         let spelling = match model {
-            "gpt2" => Spelling::ByteLevel,
-            "llama" => Spelling::SpaceMark,
+            "gpt2" if cfg!(feature = "bpe") => Spelling::ByteLevel,
+            "llama" if cfg!(feature = "spm") => Spelling::SpaceMark,
             other => return Err(TokenizerError::UnknownModel { model: Name::new(other) }),
         };
         let pre = match spelling {

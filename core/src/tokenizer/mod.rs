@@ -51,14 +51,14 @@ pub use meta::TokenizerPlan;
 pub use unicode::UNICODE_VERSION;
 
 use crate::Token;
-use crate::arena::{ALIGN, Arena, bytes_for};
+use crate::arena::{ALIGN, Arena};
 use crate::gguf::{Gguf, keys};
 
 use attr::Attr;
 use bpe::Merges;
 use known::role;
 use merge::Workspace;
-use meta::{LENGTH_WORDS, Meta, boolean};
+use meta::{LENGTH_WORDS, Meta, boolean, scratch_for};
 use output::Output;
 use pretokenize::{Pre, Words};
 use special::{Fragment, Fragments, Specials};
@@ -251,11 +251,7 @@ impl<'m, 'b> Tokenizer<'m, 'b> {
     }
 
     fn scratch_for(&self, n: usize) -> usize {
-        let key = if self.merges.is_none() { bytes_for::<u8>(n) } else { 0 };
-        (ALIGN - 1)
-            .saturating_add(bytes_for::<u32>(self.specials.frame_words()))
-            .saturating_add(key)
-            .saturating_add(Workspace::bytes(n))
+        scratch_for(self.merges.is_none(), self.specials.frame_words(), n)
     }
 
     /// Returns the longest sequence that `scratch` bytes are enough for, at most `n`.
@@ -315,7 +311,7 @@ impl<'m, 'b> Tokenizer<'m, 'b> {
                 Fragment::Text(text) => text,
             };
             match &self.merges {
-                Some(merges) => {
+                Some(merges) if cfg!(feature = "bpe") => {
                     for word in Words::new(self.pre.family, text) {
                         if word.len() > work.capacity() {
                             return Err(small);
@@ -332,7 +328,7 @@ impl<'m, 'b> Tokenizer<'m, 'b> {
                         )?;
                     }
                 }
-                None => {
+                None if cfg!(feature = "spm") => {
                     let mut prefix = self.add_space_prefix && after_special;
                     for stretch in Stretches::new(&self.vocab, text) {
                         let key = spm::write_key(stretch, prefix, key_room).ok_or(small)?;
@@ -340,6 +336,8 @@ impl<'m, 'b> Tokenizer<'m, 'b> {
                         prefix = false;
                     }
                 }
+                // No tokenizer is made of a vocabulary that this build has no code for.
+                _ => {}
             }
             after_special = false;
         }

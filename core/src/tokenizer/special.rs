@@ -83,9 +83,14 @@ impl<'b> Specials<'b> {
 
     /// Returns the words of memory that [`Fragments`] needs.
     pub(super) fn frame_words(&self) -> usize {
-        // A frame is left behind only on the way to a shorter length.
-        (self.levels() + 1) * FRAME_WORDS
+        frame_words(self.levels())
     }
+}
+
+/// The words of memory that [`Fragments`] needs with special tokens of so many lengths.
+pub(super) const fn frame_words(levels: usize) -> usize {
+    // A frame is left behind only on the way to a shorter length.
+    (levels + 1) * FRAME_WORDS
 }
 
 /// A byte made of the first two bytes of a text, to tell most texts from special tokens.

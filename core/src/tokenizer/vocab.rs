@@ -334,7 +334,10 @@ impl<'b> List<'b> {
     fn remove(&mut self, value: u32) {
         if let Some(at) = self.as_slice().iter().position(|&v| v == value) {
             self.len -= 1;
-            self.memory.swap(at, self.len);
+            let last = self.memory.get(self.len).copied();
+            if let (Some(place), Some(last)) = (self.memory.get_mut(at), last) {
+                *place = last;
+            }
         }
     }
 

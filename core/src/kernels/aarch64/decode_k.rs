@@ -477,13 +477,12 @@ fn scale_group<const G: i32, const K: usize, const L: usize>(
     acc: float32x4_t,
 ) -> float32x4_t {
     // To the top of a word, whose lower bits the conversion takes for a fraction.
-    const BYTES: [[u8; 16]; 4] =
-        [byte_of_words(0, 3), byte_of_words(1, 3), byte_of_words(2, 3), byte_of_words(3, 3)];
+    let bytes = [const { byte_of_words(K as u8, 3) }, const { byte_of_words(L as u8, 3) }];
     let mut acc = acc;
-    for (sum, byte) in sums.into_iter().zip([K, L]) {
+    for (sum, bytes) in sums.into_iter().zip(&bytes) {
         // SAFETY: NEON is a feature of the target; the table has sixteen bytes.
         unsafe {
-            let scale = vqtbl1q_u8(scales, vld1q_u8(BYTES[byte].as_ptr()));
+            let scale = vqtbl1q_u8(scales, vld1q_u8(bytes.as_ptr()));
             let scale = vcvtq_n_f32_s32::<24>(vreinterpretq_s32_u8(scale));
             let d = vmulq_laneq_f32::<G>(vmulq_f32(d, scale), d_x);
             acc = vfmaq_f32(acc, d, vcvtq_n_f32_s32::<2>(sum));

@@ -18,8 +18,12 @@ fn is_available() -> bool {
 
 #[cfg(not(feature = "std"))]
 fn is_available() -> bool {
-    cfg!(target_feature = "dotprod")
+    IN_TARGET
 }
+
+/// Whether the target has its features.
+#[cfg(not(feature = "std"))]
+pub(super) const IN_TARGET: bool = cfg!(target_feature = "dotprod");
 
 pub(in crate::kernels) static TABLE: Table =
     kernel_table!("aarch64/dotprod", Dotprod, is_available);

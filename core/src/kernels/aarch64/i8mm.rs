@@ -20,8 +20,12 @@ fn is_available() -> bool {
 
 #[cfg(not(feature = "std"))]
 fn is_available() -> bool {
-    cfg!(all(target_feature = "i8mm", target_feature = "dotprod"))
+    IN_TARGET
 }
+
+/// Whether the target has its features.
+#[cfg(not(feature = "std"))]
+pub(super) const IN_TARGET: bool = cfg!(all(target_feature = "i8mm", target_feature = "dotprod"));
 
 pub(in crate::kernels) static TABLE: Table = kernel_table!("aarch64/i8mm", I8mm, is_available);
 

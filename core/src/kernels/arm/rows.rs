@@ -109,6 +109,9 @@ trait Dot: Block {
 /// Nobody else may access the outputs that `m` names.
 #[inline(never)]
 unsafe fn rows_of<B: Dot>(m: &MatmulRows<'_>) {
+    if const { !B::TYPE.is_built_in() } {
+        return;
+    }
     let mut x = [Group::default(); GROUPS];
     for t in 0..m.n_tokens() {
         // SAFETY: this part is dropped before the next is made; nobody else has one.
@@ -180,7 +183,11 @@ unsafe fn run<B: Dot>(mut at: [*const B; 2], x: &[Group], acts: &[ActGroup], acc
     }
     let groups = B::ELEMS / ActGroup::LEN;
     let mut sums = *acc;
-    for (x, acts) in x.chunks_exact(groups).zip(acts.chunks_exact(groups)) {
+    let mut rest = (x, acts);
+    while let (Some((x, after)), Some((acts, acts_after))) =
+        (rest.0.split_at_checked(groups), rest.1.split_at_checked(groups))
+    {
+        rest = (after, acts_after);
         // SAFETY: the block is readable, by the caller's promise; `Block` has alignment 1 and
         // takes any bytes.
         B::dot(at.map(|block| unsafe { &*block }), x, acts, &mut sums);

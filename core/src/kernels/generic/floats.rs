@@ -66,6 +66,9 @@ pub(in crate::kernels) unsafe fn matmul_rows<I: Isa, O: Outlined>(m: &MatmulRows
 /// As [`matmul_rows`].
 #[inline(always)]
 unsafe fn tiles<I: Isa, O: Outlined, B: Weights>(m: &MatmulRows<'_>) {
+    if const { !B::TYPE.is_built_in() } {
+        return;
+    }
     // SAFETY: passed on to the caller.
     unsafe {
         // Nothing is shared then, and memory serves one row after the other best.

@@ -59,6 +59,9 @@ pub(in crate::kernels) unsafe fn float_rows(m: &MatmulRows<'_>) {
 
 /// The dot products of one row with `N` tokens from `t` on.
 trait Dot {
+    /// Whether this build has code for the format.
+    const BUILT_IN: bool;
+
     fn dot<const N: usize>(row: &[u8], acts: &Acts<'_>, t: usize) -> [f32; N];
 }
 
@@ -66,6 +69,9 @@ trait Dot {
 /// Nobody else may access the outputs that `m` names.
 #[inline(always)]
 unsafe fn each<D: Dot>(m: &MatmulRows<'_>) {
+    if const { !D::BUILT_IN } {
+        return;
+    }
     let tokens = m.acts.n_rows();
     for (r, row) in m.rows.chunks_exact(m.row_bytes.max(1)).enumerate() {
         let mut t = 0;
@@ -98,6 +104,8 @@ unsafe fn put<const N: usize>(m: &MatmulRows<'_>, r: usize, t: usize, values: [f
 struct Small<B>(core::marker::PhantomData<B>);
 
 impl<B: Block32> Dot for Small<B> {
+    const BUILT_IN: bool = B::TYPE.is_built_in();
+
     #[inline(always)]
     fn dot<const N: usize>(row: &[u8], acts: &Acts<'_>, t: usize) -> [f32; N] {
         let mut acc = [0.0f32; N];
@@ -122,6 +130,8 @@ impl<B: Block32> Dot for Small<B> {
 struct Super<B>(core::marker::PhantomData<B>);
 
 impl<B: Block256> Dot for Super<B> {
+    const BUILT_IN: bool = B::TYPE.is_built_in();
+
     #[inline(always)]
     fn dot<const N: usize>(row: &[u8], acts: &Acts<'_>, t: usize) -> [f32; N] {
         let mut acc = [0.0f32; N];
@@ -183,6 +193,8 @@ fn integer_dot<const N: usize>(w: &[i8; N], x: &[i8; N]) -> i32 {
 struct Floats<B>(core::marker::PhantomData<B>);
 
 impl<B: FloatBlock> Dot for Floats<B> {
+    const BUILT_IN: bool = B::TYPE.is_built_in();
+
     #[inline(always)]
     fn dot<const N: usize>(row: &[u8], acts: &Acts<'_>, t: usize) -> [f32; N] {
         let mut lanes = [[0.0f32; LANES]; N];

@@ -55,6 +55,9 @@ pub(super) unsafe fn matmul_rows<I: Isa, O: Outlined, S: RowSimd>(s: S, m: &Matm
 /// Nobody else may access the outputs that `m` names.
 #[inline(always)]
 unsafe fn rows_of<S: RowSimd, F: Format>(s: S, m: &MatmulRows<'_>) {
+    if const { !F::TYPE.is_built_in() } {
+        return;
+    }
     let done = match m.n_tokens() {
         // SAFETY: passed on to the caller.
         1 => unsafe { s.one_token::<F>(m) },

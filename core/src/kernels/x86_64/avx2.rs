@@ -26,8 +26,13 @@ fn is_available() -> bool {
 
 #[cfg(not(feature = "std"))]
 fn is_available() -> bool {
-    cfg!(all(target_feature = "avx2", target_feature = "fma", target_feature = "f16c"))
+    IN_TARGET
 }
+
+/// Whether the target has its features.
+#[cfg(not(feature = "std"))]
+pub(super) const IN_TARGET: bool =
+    cfg!(all(target_feature = "avx2", target_feature = "fma", target_feature = "f16c"));
 
 pub(in crate::kernels) static TABLE: Table = kernel_table!(
     #[target_feature(enable = "avx2,fma,f16c")]

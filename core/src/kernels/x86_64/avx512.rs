@@ -33,17 +33,21 @@ fn is_available() -> bool {
 
 #[cfg(not(feature = "std"))]
 fn is_available() -> bool {
-    cfg!(all(
-        target_feature = "avx512f",
-        target_feature = "avx512bw",
-        target_feature = "avx512vl",
-        target_feature = "avx512dq",
-        target_feature = "avx512vnni",
-        target_feature = "avx2",
-        target_feature = "fma",
-        target_feature = "f16c"
-    ))
+    IN_TARGET
 }
+
+/// Whether the target has its features.
+#[cfg(not(feature = "std"))]
+pub(super) const IN_TARGET: bool = cfg!(all(
+    target_feature = "avx512f",
+    target_feature = "avx512bw",
+    target_feature = "avx512vl",
+    target_feature = "avx512dq",
+    target_feature = "avx512vnni",
+    target_feature = "avx2",
+    target_feature = "fma",
+    target_feature = "f16c"
+));
 
 pub(in crate::kernels) static TABLE: Table = kernel_table!(
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2,fma,f16c")]

@@ -27,7 +27,7 @@ pub(super) static FAMILY: Family = Family {
         config.attn_soft_cap = keys.optional_cap(keys::ATTN_LOGIT_SOFTCAPPING)?;
         config.final_soft_cap = keys.optional_cap(keys::FINAL_LOGIT_SOFTCAPPING)?;
         if config.n_layer == N_LAYER_27B && keys.positive(keys::ATTENTION_SCALE)?.is_none() {
-            config.attn_scale = 1.0 / sqrt((config.n_embd / config.n_head) as f32);
+            config.attn_scale = 1.0 / sqrt((config.n_embd / config.n_head.max(1)) as f32);
         }
         let pattern = keys.u32(keys::ATTENTION_SLIDING_WINDOW_PATTERN)?.unwrap_or(6);
         let size = keys.u32(keys::ATTENTION_SLIDING_WINDOW)?.filter(|&size| size != 0);

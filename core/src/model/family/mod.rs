@@ -4,9 +4,13 @@
 //! [`FAMILIES`]. The forward pass is one for all; a family that needs a new step adds it there, as
 //! data of the config.
 
+#[cfg(feature = "gemma3")]
 mod gemma3;
+#[cfg(feature = "llama")]
 mod llama;
+#[cfg(feature = "qwen2")]
 mod qwen2;
+#[cfg(feature = "qwen3")]
 mod qwen3;
 
 use super::config::{Act, ModelConfig, RopeBase};
@@ -16,9 +20,17 @@ use crate::gguf::{Gguf, Name, keys};
 use crate::kernels::RopePairs;
 use crate::math::sqrt;
 
-/// Every family, by `general.architecture`.
-pub static FAMILIES: &[&Family] =
-    &[&llama::FAMILY, &qwen2::FAMILY, &qwen3::FAMILY, &gemma3::FAMILY];
+/// Every family that this build has, by `general.architecture`.
+pub static FAMILIES: &[&Family] = &[
+    #[cfg(feature = "llama")]
+    &llama::FAMILY,
+    #[cfg(feature = "qwen2")]
+    &qwen2::FAMILY,
+    #[cfg(feature = "qwen3")]
+    &qwen3::FAMILY,
+    #[cfg(feature = "gemma3")]
+    &gemma3::FAMILY,
+];
 
 /// A family as data.
 pub struct Family {
@@ -135,6 +147,7 @@ impl<'g, 'm> Keys<'g, 'm> {
     }
 
     /// A key's positive float; absent or 0 means that it is off.
+    #[cfg(feature = "gemma3")]
     pub(super) fn optional_cap(&self, key: &'static str) -> Result<Option<f32>, ModelError> {
         match self.gguf.get_arch(self.family.name, key).and_then(|v| v.as_f32()) {
             Some(0.0) => Ok(None),
@@ -166,7 +179,7 @@ impl<'g, 'm> Keys<'g, 'm> {
         let n_head_kv = self
             .optional_count(keys::ATTENTION_HEAD_COUNT_KV, 4096, "1 to 4096")?
             .unwrap_or(n_head);
-        if n_head % n_head_kv != 0 {
+        if !n_head.is_multiple_of(n_head_kv) {
             return Err(ModelError::KeyRange(
                 keys::ATTENTION_HEAD_COUNT_KV,
                 n_head_kv as u64,
@@ -175,7 +188,7 @@ impl<'g, 'm> Keys<'g, 'm> {
         }
         let head_dim = match self.optional_count(keys::ATTENTION_KEY_LENGTH, 4096, "1 to 4096")? {
             Some(head_dim) => head_dim,
-            None if n_embd % n_head == 0 => (n_embd / n_head).min(4096),
+            None if n_embd.is_multiple_of(n_head) => (n_embd / n_head.max(1)).min(4096),
             None => return Err(ModelError::MissingKey(keys::ATTENTION_KEY_LENGTH)),
         };
         let value_dim = self

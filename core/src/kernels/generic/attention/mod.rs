@@ -50,12 +50,18 @@ pub(in crate::kernels) unsafe fn attend<I: Isa, O: Outlined>(a: &Attend<'_>) {
     // SAFETY: passed on to the caller, in every arm.
     unsafe {
         match (a.keys, a.values) {
-            (CacheRef::F16(keys), CacheRef::F16(values)) => queries::<I, O, _>(a, keys, values),
-            (CacheRef::F32(keys), CacheRef::F32(values)) => queries::<I, O, _>(a, keys, values),
-            (CacheRef::Q8_0 { qs: k, d: dk }, CacheRef::Q8_0 { qs: v, d: dv }) => {
+            (CacheRef::F16(keys), CacheRef::F16(values)) if cfg!(feature = "cache_f16") => {
+                queries::<I, O, _>(a, keys, values);
+            }
+            (CacheRef::F32(keys), CacheRef::F32(values)) if cfg!(feature = "cache_f32") => {
+                queries::<I, O, _>(a, keys, values);
+            }
+            (CacheRef::Q8_0 { qs: k, d: dk }, CacheRef::Q8_0 { qs: v, d: dv })
+                if cfg!(feature = "cache_q8_0") =>
+            {
                 queries::<I, O, _>(a, Q8 { qs: k, d: dk }, Q8 { qs: v, d: dv });
             }
-            // A cache has one type; there is nothing to attend to in two.
+            // A cache has one type, and one that this build has code for.
             _ => {}
         }
     }
@@ -139,7 +145,7 @@ pub(in crate::kernels) unsafe fn tile<I: Isa, O: Outlined, C: Cached, const N: u
         for (n, state) in states.iter_mut().enumerate() {
             let lanes = in_chunk(a.positions(query + n));
             if !lanes.is_empty() {
-                let before = lanes.start..shared.start.clamp(lanes.start, lanes.end);
+                let before = lanes.start..shared.start.max(lanes.start).min(lanes.end);
                 // SAFETY: the CPU has the set's features, as the caller promised.
                 unsafe {
                     O::weigh(a, lanes, state);
@@ -154,7 +160,7 @@ pub(in crate::kernels) unsafe fn tile<I: Isa, O: Outlined, C: Cached, const N: u
         }
         for (n, state) in states.iter_mut().enumerate() {
             let lanes = in_chunk(a.positions(query + n));
-            let after = shared.end.clamp(lanes.start, lanes.end)..lanes.end;
+            let after = shared.end.max(lanes.start).min(lanes.end)..lanes.end;
             if !after.is_empty() {
                 // SAFETY: the CPU has the set's features, as the caller promised.
                 unsafe { O::add_values(keys, values, slice(after), state) };

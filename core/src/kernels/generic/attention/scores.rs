@@ -74,16 +74,16 @@ fn floats<I: Isa, E: Element, const N: usize, const P: usize>(
     for i in i..head_dim {
         if const { N == 1 } {
             for p in 0..P {
-                E::add(q[0][i], &blocks[p][i], &mut sums[0][p]);
+                E::add(*q[0].get(i)?, blocks[p].get(i)?, &mut sums[0][p]);
             }
             continue;
         }
         let mut k = [I::Lanes::splat(0.0); P];
         for p in 0..P {
-            k[p] = E::load(&blocks[p][i]);
+            k[p] = E::load(blocks[p].get(i)?);
         }
         for n in 0..N {
-            let q = I::Lanes::splat(q[n][i]);
+            let q = I::Lanes::splat(*q[n].get(i)?);
             for p in 0..P {
                 sums[n][p] = q.fma(k[p], sums[n][p]);
             }
@@ -107,7 +107,8 @@ fn add_keys<L: Lanes, E: Element, const N: usize, const P: usize, const K: usize
     sums: &mut [[L; P]; N],
 ) {
     for p in 0..P {
-        let k: L = E::load(&blocks[p][i + K]);
+        let Some(k) = blocks[p].get(i + K) else { return };
+        let k: L = E::load(k);
         for n in 0..N {
             sums[n][p] = k.fma_by::<K>(q[n], sums[n][p]);
         }
@@ -210,11 +211,15 @@ fn integers<I: Isa, const N: usize, const P: usize>(
         for (words, (all, _)) in words.iter_mut().zip(&blocks) {
             *words = all.get(group * WORDS..group * WORDS + n_words)?;
         }
-        let sums = dots::<I::Dots, N, P>(q, group - first, words);
+        let mut at = [q[0].groups.first()?; N];
+        for n in 0..N {
+            at[n] = q[n].groups.get(group - first)?;
+        }
+        let sums = dots::<I::Dots, N, P>(at, words);
         for p in 0..P {
             let kd = I::Lanes::load_f16(blocks[p].1.get(group)?);
             for n in 0..N {
-                let d = I::Lanes::splat(q[n].groups[group - first].d) * kd;
+                let d = I::Lanes::splat(at[n].d) * kd;
                 let s = states[n].e.get_mut(block + p)?;
                 let before = if group == 0 { I::Lanes::splat(0.0) } else { I::Lanes::load(s) };
                 d.fma(I::Dots::floats(sums[n][p]), before).store(s);
@@ -227,21 +232,22 @@ fn integers<I: Isa, const N: usize, const P: usize>(
 /// The integer sums of a group.
 #[inline(always)]
 fn dots<D: Dots, const N: usize, const P: usize>(
-    q: &[QuantizedQuery<'_>; N],
-    group: usize,
+    q: [&QueryGroup; N],
     words: [&[KeyWords]; P],
 ) -> [[D::Sums; P]; N] {
     let mut sums = [[D::start(0); P]; N];
     for n in 0..N {
-        sums[n] = [D::start(q[n].groups[group].total); P];
+        sums[n] = [D::start(q[n].total); P];
     }
+    // As many of each block.
     for (word, first) in words[0].iter().enumerate().take(WORDS) {
         let mut k = [D::keys(first); P];
         for p in 1..P {
-            k[p] = D::keys(&words[p][word]);
+            let Some(keys) = words[p].get(word) else { return sums };
+            k[p] = D::keys(keys);
         }
         for n in 0..N {
-            let q = q[n].groups[group].words[word];
+            let q = q[n].words[word];
             for p in 0..P {
                 sums[n][p] = D::add(sums[n][p], k[p], q);
             }

@@ -104,7 +104,7 @@ fn add_part<I: Isa, C: Cached, const N: usize, const P: usize>(
     let ahead = rows.start + CHUNK;
     let ahead = [keys.address(slice.head_dim, ahead), values.address(slice.head_dim, ahead)];
     let ahead = if C::SCALED { &ahead[..1] } else { &ahead };
-    let mut rows = values.rows(slice.head_dim, rows)?.chunks_exact(slice.head_dim);
+    let mut rows = values.rows(slice.head_dim, rows)?.chunks_exact(slice.head_dim.max(1));
     let mut weights = [[&states[0].e; P]; N];
     for (weights, state) in weights.iter_mut().zip(states.iter()) {
         for (p, weights) in weights.iter_mut().enumerate() {
