@@ -16,7 +16,7 @@ use bantam_core::engine::{Engine, EngineError, EngineOptions, Step};
 use bantam_core::gguf::{Gguf, keys};
 use bantam_core::model::{MemoryPlan, Model, PlanOptions};
 use bantam_core::schema::{Schema, State};
-use bantam_core::tokenizer::{EncodeOptions, Tokenizer};
+use bantam_core::tokenizer::{EncodeOptions, Tokenizer, TokenizerError};
 use core::slice;
 use place::Place;
 
@@ -181,7 +181,7 @@ pub unsafe extern "C" fn bantam_encode(
         };
         let text = str::from_utf8(text).map_err(|_| Status::Argument)?;
         let encoded = session.tokenizer.encode(text, EncodeOptions::default(), scratch, tokens);
-        *n_tokens = encoded.map_err(|_| Status::Tokenizer)?;
+        *n_tokens = encoded.map_err(of_encoding)?;
         Ok(())
     })
 }
@@ -334,6 +334,15 @@ fn plan(model: &Model<'_>, options: &Options) -> Result<MemoryPlan, Status> {
     let (n_ctx, n_batch) = (size(options.n_ctx)?, size(options.n_batch)?);
     let options = PlanOptions { n_batch, cache, ..PlanOptions::new(n_ctx) };
     model.plan(&options).map_err(|_| Status::Argument)
+}
+
+fn of_encoding(error: TokenizerError) -> Status {
+    match error {
+        TokenizerError::ScratchTooSmall { .. } | TokenizerError::OutputFull { .. } => {
+            Status::Memory
+        }
+        _ => Status::Tokenizer,
+    }
 }
 
 fn of_engine(error: EngineError) -> Status {

@@ -1,0 +1,235 @@
+//! `cargo xtask size`: what core takes of a microcontroller's flash, and proof that it cannot panic.
+//!
+//! The static library for C is linked as a whole, from every function of its header on and with
+//! sections that nobody refers to left out. Its panic handler calls a function of the firmware,
+//! and there is no firmware: what links has no way to a panic. What is linked is measured.
+
+use crate::bench::record;
+use crate::cmd::{Cmd, on_path};
+use crate::context::{Context, Ran};
+use crate::targets::Compiler;
+use anyhow::{Context as _, Result, bail, ensure};
+use object::{Object as _, ObjectSection as _, SectionFlags, SectionKind, elf};
+use serde::{Deserialize, Serialize};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Options of `cargo xtask size`.
+#[derive(clap::Args, Default)]
+pub(crate) struct Options {
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+    /// Keep the sizes in boards/capi/size.json
+    #[arg(long)]
+    keep: bool,
+}
+
+/// Where sizes are kept.
+const RECORD: &str = "boards/capi/size.json";
+/// Targets, with features: for the bundled model or for everything.
+const BUILDS: &[(&str, &str)] = &[
+    (BUDGET.0, "bundled"),
+    (BUDGET.0, "full"),
+    ("thumbv8m.main-none-eabihf", "full"),
+    ("thumbv6m-none-eabi", "full"),
+    ("riscv32imac-unknown-none-elf", "full"),
+    ("aarch64-unknown-none", "full"),
+];
+/// The target whose flash has a budget for the bundled model, and this budget in bytes.
+const BUDGET: (&str, usize) = ("thumbv7em-none-eabihf", 64 << 10);
+
+/// All sizes, and what they were measured with.
+#[derive(Debug, Serialize, Deserialize)]
+struct Sizes {
+    commit: String,
+    rows: Vec<Row>,
+}
+
+/// What a build takes, in bytes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Row {
+    target: String,
+    features: String,
+    /// How it was optimised: `s` is for size.
+    opt_level: String,
+    compiler: String,
+    code: usize,
+    constants: usize,
+    /// Memory beside what is lent.
+    ram: usize,
+}
+
+impl Row {
+    const fn flash(&self) -> usize {
+        self.code + self.constants
+    }
+
+    fn is_like(&self, other: &Self) -> bool {
+        (&self.target, &self.features, &self.opt_level)
+            == (&other.target, &other.features, &other.opt_level)
+    }
+}
+
+/// Builds, links and measures the library for every bare target.
+///
+/// # Errors
+/// When a build fails, and when something that can panic was linked.
+pub(crate) fn run(cx: &Context, options: &Options) -> Result<Ran> {
+    let kept = fs::read(cx.root().join(RECORD)).ok();
+    let kept = kept.map(|bytes| serde_json::from_slice::<Sizes>(&bytes)).transpose();
+    let kept = kept.with_context(|| format!("in {RECORD}"))?.map_or(vec![], |sizes| sizes.rows);
+    let mut rows = Vec::new();
+    for &(target, features) in BUILDS {
+        let Some(compiler) = Compiler::find(target) else {
+            cx.not_run(format!("size for {target}: no compiler for it; `cargo xtask setup`"));
+            continue;
+        };
+        let Some(linker) = linker()? else {
+            return Ok(cx.not_run("size: neither rust-lld nor ld.lld is there"));
+        };
+        let levels: &[&str] = if features == "bundled" { &["s", "3"] } else { &["s"] };
+        for level in levels {
+            rows.push(build(cx, &linker, compiler, target, features, level)?);
+        }
+    }
+    let sizes = Sizes { commit: record::commit(cx), rows };
+    if options.json {
+        println!("{:#}", serde_json::to_value(&sizes)?);
+    } else {
+        print(&sizes.rows, &kept);
+    }
+    if options.keep {
+        let path = cx.root().join(RECORD);
+        let text = format!("{:#}\n", serde_json::to_value(&sizes)?);
+        fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    Ok(if sizes.rows.is_empty() { Ran::No } else { Ran::Yes })
+}
+
+/// The compiler's own linker, or Debian's.
+fn linker() -> Result<Option<PathBuf>> {
+    let of_rustc = |what: &str| -> Result<String> {
+        Ok(Cmd::new("rustc").args(["--print", what]).capture()?.stdout.trim().to_owned())
+    };
+    let host = of_rustc("host-tuple")?;
+    let own = Path::new(&of_rustc("sysroot")?).join("lib/rustlib").join(host).join("bin/rust-lld");
+    Ok(match own.is_file() {
+        true => Some(own),
+        false => on_path("ld.lld").then(|| "ld.lld".into()),
+    })
+}
+
+fn build(
+    cx: &Context,
+    linker: &Path,
+    compiler: Compiler,
+    target: &str,
+    features: &str,
+    opt_level: &str,
+) -> Result<Row> {
+    let dir = cx.target_dir().join("size");
+    let features_given = format!("{features},panic-handler");
+    compiler
+        .cargo_in(cx, &cx.root().join("boards"), "rustc", target)
+        .args(["--release", "--package", "bantam-c", "--crate-type", "staticlib"])
+        .args(["--no-default-features", "--features", &features_given])
+        .env("CARGO_TARGET_DIR", &dir)
+        .env("CARGO_PROFILE_RELEASE_OPT_LEVEL", opt_level)
+        .run()?;
+    let library = dir.join(target).join("release/libbantam_c.a");
+    let program = dir.join(format!("{target}-{features}-{opt_level}.elf"));
+    let mut link = Cmd::new(linker);
+    if linker.ends_with("rust-lld") {
+        link = link.args(["-flavor", "gnu"]);
+    }
+    let header = fs::read_to_string(cx.root().join("boards/capi/bantam.h"))?;
+    link = link.args(["--gc-sections", "-e", "bantam_open"]);
+    for function in functions(&header) {
+        link = link.args(["-u", function]);
+    }
+    let linked = link.arg(&library).arg("-o").arg(&program).capture()?;
+    if !linked.ok {
+        let panics = linked.stderr.contains("bantam_panicked");
+        let why = if panics { "code that can panic was linked:\n" } else { "" };
+        bail!("{target}, {features}, opt-level {opt_level}: {why}{}", linked.stderr.trim());
+    }
+    let bytes = fs::read(&program).with_context(|| format!("no {}", program.display()))?;
+    let [code, constants, ram] = measure(&bytes)?;
+    let (target, features) = (target.to_owned(), features.to_owned());
+    let compiler = compiler.version()?;
+    Ok(Row { target, features, opt_level: opt_level.into(), compiler, code, constants, ram })
+}
+
+/// The functions that a header declares.
+fn functions(header: &str) -> Vec<&str> {
+    let name = |at: usize| {
+        let rest = &header[at..];
+        let end = rest.find(|c: char| !c.is_ascii_alphanumeric() && c != '_')?;
+        rest[end..].starts_with('(').then_some(&rest[..end])
+    };
+    let mut all: Vec<_> = header.match_indices("bantam_").filter_map(|(at, _)| name(at)).collect();
+    all.sort_unstable();
+    all.dedup();
+    all
+}
+
+/// Bytes of code, of constants, and of memory, of a linked program.
+fn measure(program: &[u8]) -> Result<[usize; 3]> {
+    let file = object::File::parse(program)?;
+    let mut sizes = [0; 3];
+    for section in file.sections() {
+        let SectionFlags::Elf { sh_flags } = section.flags() else { continue };
+        let (has, size) = (|flag: u32| sh_flags & u64::from(flag) != 0, section.size() as usize);
+        if !has(elf::SHF_ALLOC) {
+            continue;
+        }
+        if has(elf::SHF_EXECINSTR) {
+            sizes[0] += size;
+        } else if section.kind() != SectionKind::UninitializedData {
+            sizes[1] += size;
+        }
+        // Initial values lie in flash too.
+        if has(elf::SHF_WRITE) {
+            sizes[2] += size;
+        }
+    }
+    ensure!(sizes[0] > 0, "the linked program has no code");
+    Ok(sizes)
+}
+
+fn print(rows: &[Row], kept: &[Row]) {
+    println!("Core as a static library, linked whole; nothing in it can panic.");
+    println!(
+        "{:<29} {:<8} {:>3} {:>8} {:>9} {:>9} {:>5}  compared with what is kept",
+        "target", "features", "opt", "code", "constants", "flash KiB", "ram"
+    );
+    for row in rows {
+        let kib = row.flash() as f64 / 1024.0;
+        let mut note = match kept.iter().find(|kept| kept.is_like(row)) {
+            Some(kept) if kept.flash() == row.flash() => "the same".to_owned(),
+            Some(kept) => format!("{:+} bytes", row.flash() as i64 - kept.flash() as i64),
+            None => "nothing kept".to_owned(),
+        };
+        if (row.target.as_str(), row.features.as_str()) == (BUDGET.0, "bundled") {
+            let fits = if row.flash() <= BUDGET.1 { "within" } else { "OVER" };
+            note += &format!("; {fits} the budget of {} KiB", BUDGET.1 >> 10);
+        }
+        println!(
+            "{:<29} {:<8} {:>3} {:>8} {:>9} {kib:>9.1} {:>5}  {note}",
+            row.target, row.features, row.opt_level, row.code, row.constants, row.ram
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn functions_are_found_in_a_header() {
+        let header = "typedef enum bantam_status bantam_status;\n/* `bantam_open` opens. */\n\
+            bantam_status bantam_open(const uint8_t *file);\nbool bantam_step(bantam_context *c);";
+        assert_eq!(functions(header), ["bantam_open", "bantam_step"]);
+    }
+}
