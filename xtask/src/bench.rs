@@ -14,6 +14,7 @@ mod program;
 pub(crate) mod record;
 mod scaling;
 
+use crate::board;
 use crate::cmd::Cmd;
 use crate::context::Context;
 use anyhow::{Context as _, Result, bail, ensure};
@@ -32,8 +33,15 @@ const PROBE_TIME: Duration = Duration::from_millis(200);
 #[derive(clap::Args)]
 pub(crate) struct Options {
     /// Models to measure, GGUF files
-    #[arg(short, long = "model", value_name = "FILE", required = true, num_args = 1..)]
+    #[arg(short, long = "model", value_name = "FILE", required_unless_present = "board",
+        num_args = 1..)]
     models: Vec<PathBuf>,
+    /// Run on a board of boards/profiles, emulated unless --ssh says where it is
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["peer", "latency", "scaling"])]
+    board: Option<String>,
+    /// Log in to the board and measure there
+    #[arg(long, value_name = "USER@HOST", requires = "board")]
+    ssh: Option<String>,
     /// The llama-bench to compare with
     #[arg(long, value_name = "PATH")]
     peer: Option<PathBuf>,
@@ -114,6 +122,19 @@ struct Row {
 /// # Errors
 /// When a program fails, or Bantam's logits differ from round to round.
 pub(crate) fn run(cx: &Context, options: &Options) -> Result<()> {
+    if let Some(name) = &options.board {
+        return board::run(
+            cx,
+            &board::Options {
+                board: name,
+                ssh: options.ssh.as_deref(),
+                models: &options.models,
+                tokens: [options.prompt, options.generate],
+                json: options.json,
+                keep: !options.no_record,
+            },
+        );
+    }
     let speeds = options.prompt > 0 || options.generate > 0;
     if !speeds && options.latency.is_none() {
         bail!("nothing to measure; give --prompt or --generate a number over 0");

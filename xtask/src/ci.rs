@@ -1,7 +1,7 @@
 //! `cargo xtask ci`: everything that CI runs, in its order, with times and a summary.
 
 use crate::context::{Context, Ran};
-use crate::{check, firmware, fuzz, identity, layers, miri, sanitize, targets, test};
+use crate::{board, check, firmware, fuzz, identity, layers, miri, sanitize, size, targets, test};
 use anyhow::{Result, bail};
 use std::time::Instant;
 
@@ -27,9 +27,11 @@ const JOBS: &[(&str, Run)] = &[
     ("no-std", check::no_std),
     ("docs", check::docs),
     ("cross", targets::cross),
+    ("size", |cx| size::run(cx, &Default::default())),
     ("qemu", |cx| targets::qemu(cx, &Default::default())),
     ("identity", |cx| identity::run(cx, &identity::Options::reduced())),
     ("firmware", |cx| firmware::run(cx, &Default::default())),
+    ("boards", board::check),
     ("valgrind", sanitize::valgrind),
     ("asan", sanitize::asan),
     ("fuzz", |cx| fuzz::run(cx, &Default::default())),

@@ -10,7 +10,7 @@ use crate::context::Context;
 use crate::targets::{Arch, EmulatedArm};
 use anyhow::{Context as _, Result, bail, ensure};
 use indicatif::{ProgressBar, ProgressStyle};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -58,7 +58,7 @@ struct Peer {
 }
 
 /// Million instructions per token.
-#[derive(Clone, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct PeerModel {
     file: String,
@@ -67,12 +67,14 @@ struct PeerModel {
 }
 
 /// What a model's token costs, in instructions.
-struct Cost {
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Cost {
     file: String,
     /// The kernel set that ran.
-    kernels: String,
-    decode: f64,
-    prefill: f64,
+    pub(crate) kernels: String,
+    pub(crate) decode: f64,
+    pub(crate) prefill: f64,
+    #[serde(skip)]
     peer: Option<PeerModel>,
 }
 
@@ -86,25 +88,7 @@ pub(crate) fn run(cx: &Context, options: &Options) -> Result<()> {
         fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
     let peer: Peer = toml::from_str(&text).with_context(|| format!("in {}", path.display()))?;
     let models = models(cx, options, &peer);
-    let arch = Arch::of(&options.cpu);
-    let Some(arm) = EmulatedArm::find(cx, arch, "counting instructions") else { return Ok(()) };
-    if arch.qemu().is_some_and(|qemu| qemu.ends_with("-static")) {
-        cx.not_run("counting instructions: QEMU's -static programs load no plugins; get qemu-user");
-        return Ok(());
-    }
-    let example = if options.products { "multiply" } else { "identity" };
-    let build = ["build", "--package", "xtask", "--example", "qemu_count"];
-    Cmd::cargo().args(build).dir(cx.root()).run()?;
-    arm.cargo(cx, "build")
-        .args(["--release", "--features", "bantam-core/std", "--example", example])
-        .run()?;
-    let counter = Counter {
-        plugin: cx.target_dir().join("debug/examples/libqemu_count.so"),
-        out: cx.target_dir().join("qemu_count"),
-        program: arm.release_dir(cx).join("examples").join(example),
-        arm,
-        options,
-    };
+    let Some(counter) = Counter::new(cx, options)? else { return Ok(()) };
     if options.products {
         return products(&counter);
     }
@@ -117,11 +101,34 @@ pub(crate) fn run(cx: &Context, options: &Options) -> Result<()> {
         print(&cost, options, &peer.version);
         if !options.no_record {
             let rows = rows(&cost, options, [&commit, &compiler, &peer.version]);
-            let path = record::append(cx, arch.target, &rows)?;
+            let path = record::append(cx, Arch::of(&options.cpu).target, &rows)?;
             eprintln!("recorded in {}", path.display());
         }
     }
     Ok(())
+}
+
+/// What a token of each model costs on an emulated CPU, with its best kernels; `None` if it cannot
+/// be counted here, which is then said.
+///
+/// # Errors
+/// As [`run`].
+pub(crate) fn costs(
+    cx: &Context,
+    cpu: &str,
+    batch: u32,
+    models: &[PathBuf],
+) -> Result<Option<Vec<Cost>>> {
+    let options = Options {
+        models: Vec::new(),
+        cpu: cpu.to_owned(),
+        kernels: "best".to_owned(),
+        batch,
+        products: false,
+        no_record: true,
+    };
+    let Some(counter) = Counter::new(cx, &options)? else { return Ok(None) };
+    models.iter().map(|model| counter.cost(model)).collect::<Result<_>>().map(Some)
 }
 
 /// The models asked for, or those with figures to compare with that are there.
@@ -147,7 +154,33 @@ struct Counter<'a> {
     options: &'a Options,
 }
 
-impl Counter<'_> {
+impl<'a> Counter<'a> {
+    /// Builds all that is needed; `None` if something is missing, which is then said.
+    fn new(cx: &Context, options: &'a Options) -> Result<Option<Self>> {
+        let arch = Arch::of(&options.cpu);
+        let Some(arm) = EmulatedArm::find(cx, arch, "counting instructions") else {
+            return Ok(None);
+        };
+        if arch.qemu().is_some_and(|qemu| qemu.ends_with("-static")) {
+            let why = "QEMU's -static programs load no plugins; get qemu-user";
+            cx.not_run(format!("counting instructions: {why}"));
+            return Ok(None);
+        }
+        let example = if options.products { "multiply" } else { "identity" };
+        let build = ["build", "--package", "xtask", "--example", "qemu_count"];
+        Cmd::cargo().args(build).dir(cx.root()).run()?;
+        arm.cargo(cx, "build")
+            .args(["--release", "--features", "bantam-core/std", "--example", example])
+            .run()?;
+        Ok(Some(Counter {
+            plugin: cx.target_dir().join("debug/examples/libqemu_count.so"),
+            out: cx.target_dir().join("qemu_count"),
+            program: arm.release_dir(cx).join("examples").join(example),
+            arm,
+            options,
+        }))
+    }
+
     fn cost(&self, model: &Path) -> Result<Cost> {
         ensure!(model.is_file(), "there is no file {}", model.display());
         let file = model.file_name().unwrap_or_default().to_string_lossy().into_owned();

@@ -143,6 +143,23 @@ pub(crate) fn run(cx: &Context, options: &Options) -> Result<Ran> {
     Ok(ran)
 }
 
+/// Runs the programs of one board, for `cargo xtask bench --board`.
+///
+/// # Errors
+/// As [`run`].
+pub(crate) fn bench(cx: &Context, board: &str) -> Result<()> {
+    if !BOARDS.iter().any(|known| known.name == board) {
+        cx.not_run(format!("{board}: QEMU has no such board; its firmware is built only"));
+        return Ok(());
+    }
+    run(cx, &Options { boards: vec![board.to_owned()], bless: false })?;
+    for program in programs(&cx.root().join("boards").join(board))? {
+        let path = cx.root().join("boards").join(board).join(format!("{program}.out"));
+        println!("\n{program}, emulated:\n{}", std::fs::read_to_string(path)?.trim_end());
+    }
+    Ok(())
+}
+
 /// Compares what the host makes of the boards' sentences with what the boards are held to.
 fn ask_host(cx: &Context, bless: bool) -> Result<()> {
     let cmd = Cmd::cargo()

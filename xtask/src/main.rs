@@ -5,6 +5,7 @@
 
 mod accuracy;
 mod bench;
+mod board;
 mod check;
 mod ci;
 mod cmd;
@@ -22,6 +23,7 @@ mod models;
 mod quant_error;
 mod sanitize;
 mod setup;
+mod size;
 mod source;
 mod synthetic;
 mod targets;
@@ -72,6 +74,8 @@ enum Job {
     NoStd,
     /// Build core without features for microcontrollers and other CPUs
     Cross,
+    /// Measure core's code for microcontrollers, and prove that it cannot panic
+    Size(size::Options),
     /// Run core's tests on an emulated aarch64 CPU
     Qemu(targets::QemuOptions),
     /// Build the firmware, run it on emulated boards, and compare what it logs
@@ -113,6 +117,7 @@ fn main() -> ExitCode {
         Job::Docs => check::docs(&cx).map(drop),
         Job::NoStd => check::no_std(&cx).map(drop),
         Job::Cross => targets::cross(&cx).map(drop),
+        Job::Size(options) => size::run(&cx, &options).map(drop),
         Job::Qemu(options) => targets::qemu(&cx, &options).map(drop),
         Job::Firmware(options) => firmware::run(&cx, &options).map(drop),
         Job::Identity(options) => identity::run(&cx, &options).map(drop),

@@ -105,9 +105,10 @@ fn tools() -> Vec<Tool> {
     ];
     for target in TARGETS {
         let (jobs, packages): (&[_], &[_]) = match *target {
-            AARCH64_LINUX => {
-                (&["cross", "qemu", "identity"], &["rustc-web", "libstd-rust-web-dev:arm64"])
-            }
+            AARCH64_LINUX => (
+                &["cross", "qemu", "identity", "boards"],
+                &["rustc-web", "libstd-rust-web-dev:arm64"],
+            ),
             ARMV7_LINUX => (&["cross", "qemu", "identity"], &["rustc-web", "rust-web-src"]),
             _ => (&["cross", "firmware"], &["rustc-web", "rust-web-src", "lld"]),
         };
@@ -121,7 +122,7 @@ fn tools() -> Vec<Tool> {
     if !cfg!(target_arch = "aarch64") {
         tools.push(Tool::new(
             "a linker for aarch64",
-            &["qemu", "identity"],
+            &["qemu", "identity", "boards"],
             || on_path("aarch64-linux-gnu-gcc"),
             [Way::Debian(&["gcc-aarch64-linux-gnu", "libc6-dev-arm64-cross"])],
         ));
@@ -135,7 +136,7 @@ fn tools() -> Vec<Tool> {
         ),
         Tool::new(
             "qemu-aarch64 and qemu-arm",
-            &["qemu", "identity"],
+            &["qemu", "identity", "boards"],
             || AARCH64.qemu().is_some() && ARMV7.qemu().is_some(),
             [Way::Debian(&["qemu-user"])],
         ),

@@ -142,11 +142,17 @@ impl Compiler {
     }
 
     /// Where it builds.
-    fn target_dir(self, cx: &Context) -> PathBuf {
+    pub(crate) fn target_dir(self, cx: &Context) -> PathBuf {
         match self {
             Compiler::Default => cx.target_dir(),
             Compiler::Debian | Compiler::DebianBuildStd => cx.target_dir().join("debian"),
         }
+    }
+
+    /// What it calls itself.
+    pub(crate) fn version(self) -> Result<String> {
+        let rustc = if self == Compiler::Default { "rustc" } else { DEBIAN_RUSTC };
+        Ok(Cmd::new(rustc).arg("--version").capture()?.stdout.trim().to_owned())
     }
 
     /// `cargo SUBCOMMAND` for firmware on `target`, in the workspace of the boards.
@@ -172,12 +178,15 @@ impl Compiler {
         self.target_dir(cx).join("boards")
     }
 
-    /// `cargo SUBCOMMAND` for `target` with this compiler, in a target folder of its own.
+    /// `cargo SUBCOMMAND` on core for `target` with this compiler, in a target folder of its own.
     fn cargo(self, cx: &Context, subcommand: &str, target: &str) -> Cmd {
+        self.cargo_in(cx, cx.root(), subcommand, target).args(["--package", "bantam-core"])
+    }
+
+    /// The same for the package in a folder.
+    pub(crate) fn cargo_in(self, cx: &Context, dir: &Path, subcommand: &str, target: &str) -> Cmd {
         println!("{target}: {}", self.name());
-        let mut cmd = Cmd::cargo()
-            .args([subcommand, "--package", "bantam-core", "--target", target])
-            .dir(cx.root());
+        let mut cmd = Cmd::cargo().args([subcommand, "--target", target]).dir(dir);
         if self != Compiler::Default {
             // Another compiler's output would push out the default one's, and be pushed out.
             cmd = cmd.env("RUSTC", DEBIAN_RUSTC).env("CARGO_TARGET_DIR", self.target_dir(cx));
@@ -265,8 +274,7 @@ impl EmulatedArm {
 
     /// What the compiler calls itself.
     pub(crate) fn compiler(&self) -> Result<String> {
-        let rustc = if self.compiler == Compiler::Default { "rustc" } else { DEBIAN_RUSTC };
-        Ok(Cmd::new(rustc).arg("--version").capture()?.stdout.trim().to_owned())
+        self.compiler.version()
     }
 
     /// Where that cargo puts what it builds with `--release`.
