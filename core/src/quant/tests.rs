@@ -79,6 +79,10 @@ fn wrong_lengths_are_refused_and_leave_the_output_alone() {
 fn quantizers_refuse_what_they_cannot_write() {
     for ty in GgmlType::ALL {
         let (elems, bytes) = (ty.block_elems(), ty.block_bytes());
+        // Searching for a super-block's scales takes an interpreter minutes.
+        if cfg!(miri) && elems == 256 && ty.is_writable() {
+            continue;
+        }
         let x = vec![1.0; 2 * elems];
         let mut out = vec![7; 2 * bytes];
         let wrote = quantize_row(ty, &x, &mut out);
@@ -112,13 +116,13 @@ fn quantizers_refuse_what_they_cannot_write() {
 #[test]
 fn every_element_needs_its_importance() {
     for ty in GgmlType::ALL {
-        let (x, mut out) = (vec![1.0; ty.block_elems()], vec![7; ty.block_bytes()]);
-        let mut write = |importance: &[f32]| quantize_row_weighted(ty, &x, importance, &mut out);
-        let want = match write(&x) {
-            Ok(()) => Err(QuantError::Importance(x.len(), x.len() + 1)),
+        // Of a row without blocks: searching for those of others takes an interpreter minutes.
+        let write = |importance: &[f32]| quantize_row_weighted(ty, &[], importance, &mut []);
+        let want = match write(&[]) {
+            Ok(()) => Err(QuantError::Importance(0, 1)),
             error => error,
         };
-        assert_eq!(write(&vec![1.0; x.len() + 1]), want);
+        assert_eq!(write(&[1.0]), want);
     }
 }
 
