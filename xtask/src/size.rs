@@ -1,4 +1,5 @@
-//! `cargo xtask size`: what core takes of a microcontroller's flash, and proof that it cannot panic.
+//! `cargo xtask size`: what core takes of a microcontroller's flash, and proof that what firmware
+//! calls of it cannot panic.
 //!
 //! The static library for C is linked as a whole, from every function of its header on and with
 //! sections that nobody refers to left out. Its panic handler calls a function of the firmware,
