@@ -7,10 +7,13 @@
 
 use core::ops::{Add, Div, Mul, Neg, Sub};
 
+mod angles;
 #[cfg(bantam_arm_fpv4)]
 pub(crate) mod fpv4;
 #[cfg(bantam_riscv_f)]
 mod riscv_f;
+
+pub use angles::{Wide, sin_cos};
 
 /// The NaN that kernels write in place of any NaN.
 pub const CANONICAL_NAN: f32 = f32::from_bits(0x7FC0_0000);
@@ -213,25 +216,35 @@ pub trait Sixteen: Float {
 /// low bits hold it. (For `exp`, and wherever floats become 8-bit integers.)
 pub const EXP_MAGIC: f32 = 12_582_912.0;
 
+/// What [`exp`] computes with: log2 e, [`EXP_MAGIC`], −ln 2 in two parts, of which the first is short
+/// enough that its product with n is exact, and minimax coefficients for (e^r − 1 − r) / r² on ±ln2/2,
+/// the highest first (Cephes, expf).
+pub(crate) const EXP_STEPS: [f32; 10] = [
+    core::f32::consts::LOG2_E,
+    EXP_MAGIC,
+    -0.693_359_375,
+    2.121_944_4e-4,
+    1.987_569_1e-4,
+    1.398_199_9e-3,
+    8.333_452e-3,
+    4.166_579_6e-2,
+    1.666_666_5e-1,
+    5.0e-1,
+];
+
 /// `e^x`; +0 below −104, +∞ above 88.73. Error at most 1.01 ULP (1.5 where the result
 /// is subnormal).
 #[inline(always)]
 pub fn exp<F: Float>(x: F) -> F {
-    const LOG2_E: f32 = core::f32::consts::LOG2_E;
-    // ln 2 in two parts, the first short enough that n·LN2_HI is exact (Cephes, expf).
-    const LN2_HI: f32 = 0.693_359_375;
-    const LN2_LO: f32 = -2.121_944_4e-4;
-    // Minimax coefficients for (e^r − 1 − r) / r² on ±ln2/2 (Cephes, expf).
-    const P: [f32; 6] =
-        [1.987_569_1e-4, 1.398_199_9e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 5.0e-1];
+    let [log2_e, magic, minus_ln2_hi, minus_ln2_lo, first, others @ ..] = EXP_STEPS;
     let (low, high) = (F::splat(-104.0), F::splat(88.73));
     let clamped = x.clamp_number(low, high);
-    let shifted = clamped * F::splat(LOG2_E) + F::splat(EXP_MAGIC);
-    let n = shifted - F::splat(EXP_MAGIC);
-    let r = n.fma(F::splat(-LN2_HI), clamped);
-    let r = n.fma(F::splat(-LN2_LO), r);
-    let mut p = F::splat(P[0]);
-    for &c in &P[1..] {
+    let shifted = clamped * F::splat(log2_e) + F::splat(magic);
+    let n = shifted - F::splat(magic);
+    let r = n.fma(F::splat(minus_ln2_hi), clamped);
+    let r = n.fma(F::splat(minus_ln2_lo), r);
+    let mut p = F::splat(first);
+    for c in others {
         p = p.fma(r, F::splat(c));
     }
     let y = p.fma(r * r, r) + F::splat(1.0);
@@ -266,88 +279,6 @@ pub fn tanh<F: Float>(x: F) -> F {
 #[inline(always)]
 pub fn soft_cap<F: Float>(x: F, cap: f32) -> F {
     F::splat(cap) * tanh(x / F::splat(cap))
-}
-
-/// `(sin θ, cos θ)` of an angle in radians, |θ| < 2^20. Error at most 0.51 ULP.
-///
-/// Reduced by multiples of π/2 and evaluated in f64; polynomials from FreeBSD's `k_sinf`/`k_cosf`.
-#[inline]
-pub fn sin_cos(theta: f32) -> (f32, f32) {
-    const MAGIC: f64 = 6_755_399_441_055_744.0; // 1.5·2^52
-    // π/2 in two parts; k·HI is exact while k has at most 20 bits.
-    const HI: f64 = f64::from_bits(0x3FF9_21FB_5440_0000);
-    const LO: f64 = f64::from_bits(0x3DD0_B461_1A62_6331);
-    const S: [f64; 4] = [
-        -0.166666666416265235595,
-        0.0083333293858894631756,
-        -0.000198393348360966317347,
-        0.0000027183114939898219064,
-    ];
-    const C: [f64; 4] = [
-        -0.499999997251031003120,
-        0.0416666233237390631894,
-        -0.00138867637746099294692,
-        0.0000243904487962774090654,
-    ];
-    let theta = f64::from(theta);
-    let shifted = theta * core::f64::consts::FRAC_2_PI + MAGIC;
-    let k = shifted - MAGIC;
-    let r = theta - k * HI - k * LO;
-    let (z, w) = (r * r, r * r * (r * r));
-    let s = z * r;
-    let sin = (r + s * (S[0] + z * S[1])) + s * w * (S[2] + z * S[3]);
-    let cos = ((1.0 + z * C[0]) + w * C[1]) + (w * z) * (C[2] + z * C[3]);
-    let (sin, cos) = (sin as f32, cos as f32);
-    match shifted.to_bits() & 3 {
-        0 => (sin, cos),
-        1 => (cos, -sin),
-        2 => (-sin, -cos),
-        _ => (-cos, sin),
-    }
-}
-
-/// `base^exponent` in f64 for `base > 0` finite, relative error below 1e-14 for results in
-/// 1e-30..1e30; computed from additions, multiplications and divisions alone.
-pub fn pow_f64(base: f64, exponent: f64) -> f64 {
-    exp_f64(ln_f64(base) * exponent)
-}
-
-/// Natural logarithm of a positive finite normal number, by `2·atanh((m − 1)/(m + 1))`.
-pub fn ln_f64(x: f64) -> f64 {
-    let bits = x.to_bits();
-    let mut exponent = ((bits >> 52) & 0x7FF) as i32 - 1023;
-    let mut m = f64::from_bits((bits & 0x000F_FFFF_FFFF_FFFF) | (1023 << 52));
-    if m > core::f64::consts::SQRT_2 {
-        m *= 0.5;
-        exponent += 1;
-    }
-    let s = (m - 1.0) / (m + 1.0);
-    let s2 = s * s;
-    // |s| < 0.1716, so s^25 / 25 is below 1e-20.
-    let (mut term, mut sum) = (s, s);
-    let mut k = 3.0;
-    while k < 26.0 {
-        term *= s2;
-        sum += term / k;
-        k += 2.0;
-    }
-    2.0 * sum + f64::from(exponent) * core::f64::consts::LN_2
-}
-
-/// `e^x` for |x| ≤ 700, by halving into ±ln2/2 and a Taylor series; saturates outside.
-pub fn exp_f64(x: f64) -> f64 {
-    let x = x.clamp(-700.0, 700.0);
-    let scaled = x * core::f64::consts::LOG2_E;
-    let n = (scaled + if scaled < 0.0 { -0.5 } else { 0.5 }) as i32;
-    let r = x - f64::from(n) * core::f64::consts::LN_2;
-    let (mut term, mut sum) = (1.0, 1.0);
-    let mut k = 1.0;
-    while k < 20.0 {
-        term *= r / k;
-        sum += term;
-        k += 1.0;
-    }
-    sum * f64::from_bits(((n + 1023) as u64) << 52)
 }
 
 #[cfg(test)]

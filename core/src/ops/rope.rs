@@ -2,18 +2,19 @@
 
 use super::Runner;
 use crate::kernels::RopePairs;
-use crate::math::{pow_f64, sin_cos};
+use crate::math::{Wide, sin_cos};
 use crate::tensor::TensorView;
 
 /// Fills `freqs[i]` with `base^(−2i/rope_dim) / factor`, divided further by `divisors[i]` if given;
-/// `rope_dim` is twice the length of `freqs`. Computed in f64, rounded once.
+/// `rope_dim` is twice the length of `freqs`. The power is rounded once, and each quotient.
 pub fn fill_freqs(base: f32, factor: f32, divisors: Option<TensorView<'_>>, freqs: &mut [f32]) {
-    let n = freqs.len() as f64;
+    let ratio = Wide::inverse_root(base, u32::try_from(freqs.len()).unwrap_or(u32::MAX));
     let divisors = divisors.map_or(&[][..], |view| view.bytes()).as_chunks::<4>().0;
-    let mut divisors = divisors.iter().map(|&b| f64::from(f32::from_le_bytes(b)));
-    for (i, freq) in freqs.iter_mut().enumerate() {
-        let f = pow_f64(f64::from(base), -(i as f64) / n) / f64::from(factor);
-        *freq = (f / divisors.next().unwrap_or(1.0)) as f32;
+    let mut divisors = divisors.iter().map(|&b| f32::from_le_bytes(b));
+    let mut power = Wide::ONE;
+    for freq in freqs {
+        *freq = power.to_f32() / factor / divisors.next().unwrap_or(1.0);
+        power = power.times(ratio);
     }
 }
 
