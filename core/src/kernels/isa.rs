@@ -2,11 +2,11 @@
 
 use core::ops::Range;
 
-use super::args::{Attend, MatmulRows};
+use super::args::{ActGroup, Attend, MatmulRows};
 use super::dots::Dots;
 use super::generic::attention::{Cached, QueryState, Slice};
 use super::generic::floats::Weights;
-use super::generic::matmul;
+use super::generic::{float, matmul, quantize};
 use super::lanes::Lanes;
 #[cfg(not(target_os = "none"))]
 use crate::quant::{self, GgmlType, QuantError};
@@ -41,6 +41,18 @@ pub(super) trait Isa {
         out: &mut [u8],
     ) -> Result<(), QuantError> {
         quant::quantize_with::<Self::Lanes>(ty, x, importance, out)
+    }
+
+    /// As [`KernelSet::quantize`](super::KernelSet::quantize).
+    #[inline(always)]
+    fn quantize(x: &[f32], qs: &mut [i8], groups: &mut [ActGroup]) {
+        quantize::quantize::<Self::Lanes>(x, qs, groups);
+    }
+
+    /// As [`KernelSet::silu_mul`](super::KernelSet::silu_mul).
+    #[inline(always)]
+    fn silu_mul(gate: &mut [f32], up: &[f32]) {
+        float::silu_mul::<Self::Lanes>(gate, up);
     }
 
     /// Weight rows times activations, by formats.
@@ -95,10 +107,10 @@ pub(super) trait Outlined {
 macro_rules! kernel_table {
     ($(#[$attr:meta])* $name:literal, $isa:ty, $is_available:expr) => {{
         use $crate::kernels::args::{ActGroup, Attend, MatmulRows, RopePairs};
-        use $crate::kernels::generic::{attention, float, floats, quantize, store};
+        use $crate::kernels::generic::{attention, float, floats, store};
         $(#[$attr])*
         unsafe fn quantize(x: &[f32], qs: &mut [i8], groups: &mut [ActGroup]) {
-            quantize::quantize::<<$isa as $crate::kernels::isa::Isa>::Lanes>(x, qs, groups);
+            <$isa as $crate::kernels::isa::Isa>::quantize(x, qs, groups);
         }
         $(#[$attr])*
         unsafe fn matmul_rows(m: &MatmulRows<'_>) {
@@ -172,7 +184,7 @@ macro_rules! kernel_table {
         }
         $(#[$attr])*
         unsafe fn silu_mul(gate: &mut [f32], up: &[f32]) {
-            float::silu_mul::<<$isa as $crate::kernels::isa::Isa>::Lanes>(gate, up);
+            <$isa as $crate::kernels::isa::Isa>::silu_mul(gate, up);
         }
         $(#[$attr])*
         unsafe fn gelu_mul(gate: &mut [f32], up: &[f32]) {

@@ -402,7 +402,7 @@ impl Register for f32 {
     #[cfg(all(bantam_arm_fpv4, bantam_arm_dsp))]
     #[inline(always)]
     fn round_to_i8<const N: usize>(x: Registers<f32, N>, out: &mut [i8; LANES]) -> i16 {
-        x.0.first_chunk().map_or(0, |x| crate::math::fpv4::round_to_i8(x, out))
+        x.0.first_chunk().map_or(0, |x| crate::math::fpv4::round_to_i8(x, 1.0, out))
     }
     #[cfg(bantam_arm_fpv4)]
     #[inline(always)]

@@ -94,15 +94,20 @@ pub(crate) fn add_halves(factor: f32, halves: &[u16; 16], sums: &mut [f32; 16]) 
     }
 }
 
-/// Writes `x` rounded to integers in −127..=127, ties to even and NaN as 0; returns their sum.
+/// Writes `x` times `factor`, rounded to integers in −127..=127, ties to even and NaN as 0; returns
+/// their sum.
 #[cfg(bantam_arm_dsp)]
 #[inline(always)]
-pub(crate) fn round_to_i8(x: &[f32; 16], out: &mut [i8; 16]) -> i16 {
-    /// Four of them, from four registers: rounded, saturated and packed. An integer of −128 becomes
+pub(crate) fn round_to_i8(x: &[f32; 16], factor: f32, out: &mut [i8; 16]) -> i16 {
+    /// Four of them, from four registers: scaled, rounded, saturated and packed. An integer of −128 becomes
     /// −127 when 1 is taken with saturation and given back.
     macro_rules! four {
         ($a:literal, $b:literal, $c:literal, $d:literal) => {
             concat!(
+                concat!("vmul.f32 ", $a, ", ", $a, ", s16\n"),
+                concat!("vmul.f32 ", $b, ", ", $b, ", s16\n"),
+                concat!("vmul.f32 ", $c, ", ", $c, ", s16\n"),
+                concat!("vmul.f32 ", $d, ", ", $d, ", s16\n"),
                 concat!("vcvtr.s32.f32 ", $a, ", ", $a, "\n"),
                 concat!("vcvtr.s32.f32 ", $b, ", ", $b, "\n"),
                 concat!("vcvtr.s32.f32 ", $c, ", ", $c, "\n"),
@@ -130,11 +135,13 @@ pub(crate) fn round_to_i8(x: &[f32; 16], out: &mut [i8; 16]) -> i16 {
     // integers, for which STR takes any address.
     unsafe {
         asm!(
+            "vmov s16, {factor}",
             "vldmia {x}, {{s0-s15}}",
             four!("s0", "s1", "s2", "s3"),
             four!("s4", "s5", "s6", "s7"),
             four!("s8", "s9", "s10", "s11"),
             four!("s12", "s13", "s14", "s15"),
+            factor = in(reg) factor.to_bits(),
             x = in(reg) x.as_ptr(),
             out = inout(reg) out.as_mut_ptr() => _,
             ones = in(reg) 0x0101_0101,
@@ -143,7 +150,7 @@ pub(crate) fn round_to_i8(x: &[f32; 16], out: &mut [i8; 16]) -> i16 {
             out("r0") _, out("r1") _, out("r2") _, out("r3") _,
             out("s0") _, out("s1") _, out("s2") _, out("s3") _, out("s4") _, out("s5") _,
             out("s6") _, out("s7") _, out("s8") _, out("s9") _, out("s10") _, out("s11") _,
-            out("s12") _, out("s13") _, out("s14") _, out("s15") _,
+            out("s12") _, out("s13") _, out("s14") _, out("s15") _, out("s16") _,
             options(nostack),
         );
     }

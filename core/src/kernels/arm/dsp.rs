@@ -8,6 +8,8 @@ use core::mem::offset_of;
 
 use super::rows::{self, Group};
 use crate::kernels::Table;
+#[cfg(bantam_arm_fpv4)]
+use crate::kernels::args::ActGroup;
 use crate::kernels::args::MatmulRows;
 use crate::kernels::dots::OneByOne;
 use crate::kernels::isa::{Isa, Outlined, kernel_table};
@@ -22,6 +24,16 @@ impl Isa for Dsp {
     type Lanes = Registers<f32, LANES>;
     type Dots = OneByOne;
     const ACCUMULATORS: usize = 1;
+
+    #[cfg(bantam_arm_fpv4)]
+    fn quantize(x: &[f32], qs: &mut [i8], groups: &mut [ActGroup]) {
+        super::fpu::quantize(x, qs, groups);
+    }
+
+    #[cfg(bantam_arm_fpv4)]
+    fn silu_mul(gate: &mut [f32], up: &[f32]) {
+        super::fpu::silu_mul(gate, up);
+    }
 
     #[inline(always)]
     unsafe fn matmul_rows<O: Outlined>(m: &MatmulRows<'_>) {
@@ -219,6 +231,3 @@ pub(super) fn nibbles_apart(w: &[u8; 32], x: &[Group; 2]) -> [i32; 2] {
     }
     [low, high]
 }
-
-#[allow(unused_imports)] // by targets without an FPU
-pub(super) use {bytes_step, nibbles_step};

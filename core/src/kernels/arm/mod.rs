@@ -2,7 +2,10 @@
 
 mod dsp;
 mod float;
+#[cfg(bantam_arm_fpv4)]
+mod fpu;
+#[cfg(bantam_arm_fpv4)]
+mod pairs;
 mod rows;
-mod rows_by_two;
 
 pub(super) use dsp::TABLE as DSP;

@@ -7,7 +7,6 @@
 
 use super::dsp::{bytes_of_two, nibbles_apart, nibbles_of_two, smlad, sxtb16, sxtb16_ror8};
 use super::float::{add_half, add_min, add_scaled, add_super, half, take_min};
-use super::rows_by_two;
 use crate::kernels::args::{ActGroup, MatmulRows};
 use crate::kernels::generic::floats;
 use crate::kernels::isa::{Isa, Outlined};
@@ -22,16 +21,10 @@ const GROUPS: usize = 8;
 
 /// 32 activations.
 #[derive(Clone, Copy, Default)]
-#[repr(C)] // assembly reads it from the first field to the last
+#[repr(C)] // assembly reads the second field past the first
 pub(super) struct Group {
     /// What the sum of a block's products begins with, for weights that are too large by some.
     start: i32,
-    /// As in [`ActGroup`].
-    d: f32,
-    /// As in [`ActGroup`].
-    dsum: f32,
-    /// 1 if another group follows, otherwise 0.
-    more: u32,
     /// The activations as 16-bit integers. Of each four the first and third are a pair, and so are
     /// the second and fourth: that is how bytes are widened.
     pub(super) pairs: [u32; 16],
@@ -39,7 +32,7 @@ pub(super) struct Group {
 
 /// Where the pairs of four activations stand among those of a super-block.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Order {
+pub(super) enum Order {
     /// As the activations.
     Plain,
     /// What a word's lower nibbles are multiplied with, then what its upper ones are: of each group
@@ -52,7 +45,7 @@ enum Order {
 impl Order {
     /// For word `k` of group `g`: the group, and the first of the two places in it.
     #[inline(always)]
-    const fn place(self, g: usize, k: usize) -> (usize, usize) {
+    pub(super) const fn place(self, g: usize, k: usize) -> (usize, usize) {
         match self {
             Order::Plain => (g, 2 * k),
             Order::Halves => (g, 4 * (k % 4) + 2 * (k / 4)),
@@ -61,9 +54,19 @@ impl Order {
     }
 }
 
+/// Whether a format has code in [`super::pairs`], which is then used.
+const fn by_pairs(ty: GgmlType) -> bool {
+    cfg!(bantam_arm_fpv4) && matches!(ty, GgmlType::Q4_0 | GgmlType::Q4_1 | GgmlType::Q8_0)
+}
+
 /// # Safety
 /// Nobody else may access the outputs that `m` names.
 pub(super) unsafe fn matmul_rows<I: Isa, O: Outlined>(m: &MatmulRows<'_>) {
+    #[cfg(bantam_arm_fpv4)]
+    if let Some(pairs) = super::pairs::of(m.ty()) {
+        // SAFETY: passed on to the caller.
+        return unsafe { super::pairs::rows(m, pairs) };
+    }
     // SAFETY: passed on to the caller, in every arm.
     unsafe {
         match m.ty() {
@@ -85,21 +88,12 @@ pub(super) unsafe fn matmul_rows<I: Isa, O: Outlined>(m: &MatmulRows<'_>) {
     }
 }
 
-/// Adds to two rows' accumulators the products of their blocks from some place on with some groups,
-/// which are one at least.
-///
-/// # Safety
-/// Blocks for as many groups as there are must be readable in each row.
-pub(super) type RowsByTwo = unsafe fn([*const u8; 2], &[Group], &mut [f32; 2]);
-
 /// A format whose blocks are multiplied here.
 trait Dot: Block {
     /// How it takes activations.
     const ORDER: Order;
     /// What its weights are too large by when they are multiplied.
     const EXCESS: i32 = 0;
-    /// Code for whole rows, which is used in place of `dot` if there is any.
-    const ROWS: Option<RowsByTwo> = None;
 
     /// Adds to two rows' accumulators the products of their blocks with the block's groups.
     fn dot(w: [&Self; 2], x: &[Group], acts: &[ActGroup], acc: &mut [f32; 2]);
@@ -109,7 +103,7 @@ trait Dot: Block {
 /// Nobody else may access the outputs that `m` names.
 #[inline(never)]
 unsafe fn rows_of<B: Dot>(m: &MatmulRows<'_>) {
-    if const { !B::TYPE.is_built_in() } {
+    if const { !B::TYPE.is_built_in() || by_pairs(B::TYPE) } {
         return;
     }
     let mut x = [Group::default(); GROUPS];
@@ -157,8 +151,7 @@ fn widen(
     for (g, (qs, act)) in qs.iter().zip(acts).enumerate() {
         if let Some(x) = x.get_mut(g) {
             let sum = i32::from(act.sums[0]) + i32::from(act.sums[1]);
-            (x.start, x.d, x.dsum) = (-excess * sum, act.d, act.dsum);
-            x.more = u32::from(g + 1 < acts.len());
+            x.start = -excess * sum;
         }
         for (k, &q) in qs.as_chunks::<4>().0.iter().enumerate() {
             let word = u32::from_le_bytes(q.map(|q| q as u8));
@@ -177,10 +170,6 @@ fn widen(
 /// Blocks for as many groups as there are must be readable in each row.
 #[inline(always)]
 unsafe fn run<B: Dot>(mut at: [*const B; 2], x: &[Group], acts: &[ActGroup], acc: &mut [f32; 2]) {
-    if let (Some(rows), false) = (B::ROWS, x.is_empty()) {
-        // SAFETY: passed on to the caller.
-        return unsafe { rows(at.map(|at| at.cast()), x, acc) };
-    }
     let groups = B::ELEMS / ActGroup::LEN;
     let mut sums = *acc;
     let mut rest = (x, acts);
@@ -225,16 +214,15 @@ fn spread(bits: u32) -> u32 {
 }
 
 /// Implements [`Dot`] for formats of 32 weights: the type, its order, its excess, how sums are added,
-/// code for whole rows, and the sums of a block.
+/// and the sums of a block.
 macro_rules! small {
     ($(
-        $ty:ty, $order:ident, $excess:literal, $add:ident, $rows:expr,
+        $ty:ty, $order:ident, $excess:literal, $add:ident,
         |$b:ident, $x:ident, $sum:ident| $sums:expr;
     )*) => {$(
         impl Dot for $ty {
             const ORDER: Order = Order::$order;
             const EXCESS: i32 = $excess;
-            const ROWS: Option<RowsByTwo> = $rows;
 
             #[inline(always)]
             fn dot($b: [&Self; 2], x: &[Group], acts: &[ActGroup], acc: &mut [f32; 2]) {
@@ -267,25 +255,25 @@ macro_rules! power_of_two {
 }
 
 small! {
-    q4_0::BlockQ4_0, Halves, 8, scaled, rows_by_two::Q4_0,
+    q4_0::BlockQ4_0, Halves, 8, scaled,
     |b, x, sum| nibbles_of_two(b.map(|b| &b.qs), x, sum);
 
-    q4_1::BlockQ4_1, Halves, 0, scaled_min, rows_by_two::Q4_1,
+    q4_1::BlockQ4_1, Halves, 0, scaled_min,
     |b, x, sum| nibbles_of_two(b.map(|b| &b.qs), x, sum);
 
-    q8_0::BlockQ8_0, Plain, 0, scaled, rows_by_two::Q8_0,
+    q8_0::BlockQ8_0, Plain, 0, scaled,
     |b, x, sum| bytes_of_two(b.map(|b| &b.qs), x, sum);
 
-    q5_0::BlockQ5_0, Plain, 16, scaled, None,
+    q5_0::BlockQ5_0, Plain, 16, scaled,
     |b, x, sum| bytes_of_two(b.map(|b| five_bits(&b.qs, b.qh)).each_ref(), x, sum);
 
-    q5_1::BlockQ5_1, Plain, 0, scaled_min, None,
+    q5_1::BlockQ5_1, Plain, 0, scaled_min,
     |b, x, sum| bytes_of_two(b.map(|b| five_bits(&b.qs, b.qh)).each_ref(), x, sum);
 
-    iq4_nl::BlockIQ4NL, Plain, 0, scaled, None,
+    iq4_nl::BlockIQ4NL, Plain, 0, scaled,
     |b, x, sum| bytes_of_two(unpacked(b).each_ref(), x, sum);
 
-    mxfp4::BlockMXFP4, Plain, 0, power_of_two, None,
+    mxfp4::BlockMXFP4, Plain, 0, power_of_two,
     |b, x, sum| bytes_of_two(unpacked(b).each_ref(), x, sum);
 }
 

@@ -20,6 +20,6 @@ pub(in crate::kernels) fn quantize<L: Lanes>(x: &[f32], qs: &mut [i8], groups: &
 
 /// What floats up to `amax` are multiplied with to become 8-bit integers.
 #[inline(always)]
-pub(super) fn inverse_scale(amax: f32) -> f32 {
+pub(in crate::kernels) fn inverse_scale(amax: f32) -> f32 {
     if amax == 0.0 { 0.0 } else { 127.0 / amax }
 }
