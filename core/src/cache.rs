@@ -155,8 +155,9 @@ impl<'b> KvCache<'b> {
             rows.get(start..start + head_dim).unwrap_or(&[])
         };
         let positions = 0..rows.len() / row_len;
+        // What is not built in has no code here, which the compiler cannot see by itself.
         match &mut self.store {
-            Store::F16(plane) => {
+            Store::F16(plane) if cfg!(feature = "cache_f16") => {
                 plane.each_head(layer, half, parallel, &|head, places| {
                     for row in positions.clone() {
                         let mut half_floats = [0; PART];
@@ -168,14 +169,14 @@ impl<'b> KvCache<'b> {
                     }
                 });
             }
-            Store::F32(plane) => {
+            Store::F32(plane) if cfg!(feature = "cache_f32") => {
                 plane.each_head(layer, half, parallel, &|head, places| {
                     for row in positions.clone() {
                         places.put(first_pos + row, 0, head_row(row, head));
                     }
                 });
             }
-            Store::Q8_0 { qs, d } => {
+            Store::Q8_0 { qs, d } if cfg!(feature = "cache_q8_0") => {
                 for head in 0..n_head_kv {
                     let (mut qs, mut d) =
                         (qs.head_mut(layer, half, head), d.head_mut(layer, half, head));
@@ -191,6 +192,7 @@ impl<'b> KvCache<'b> {
                     }
                 }
             }
+            _ => {}
         }
     }
 

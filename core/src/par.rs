@@ -145,14 +145,12 @@ pub fn for_each_part<T: Send>(
 /// Calls `f(row, a, b, c)` for three slices cut into as many rows, of `lens` elements each.
 ///
 /// Rows without a counterpart in all three are left out.
-pub fn for_each_row3<A: Send, B: Send, C: Send, F>(
+pub fn for_each_row3<A: Send, B: Send, C: Send>(
     parallel: &dyn Parallel,
     (a, b, c): (&mut [A], &mut [B], &mut [C]),
     lens: [usize; 3],
-    f: &F,
-) where
-    F: Fn(usize, &mut [A], &mut [B], &mut [C]) + Sync,
-{
+    f: &(dyn Fn(usize, &mut [A], &mut [B], &mut [C]) + Sync),
+) {
     let [len_a, len_b, len_c] = [lens[0].max(1), lens[1].max(1), lens[2].max(1)];
     let n = (a.len() / len_a).min(b.len() / len_b).min(c.len() / len_c);
     let (a, b, c) = (Shared::new(a), Shared::new(b), Shared::new(c));

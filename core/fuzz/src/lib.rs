@@ -181,7 +181,14 @@ pub fn parity(data: &[u8]) {
         let mut acts = ActsBuffer { qs: &mut qs, groups: &mut groups };
         let runner = Runner { kernels, parallel: &Serial };
         let mut x = x.clone();
-        linear(runner, &mut acts, &mut x, n_tokens, |_, _| {}, [Product::new(weights, &mut out)]);
+        linear(
+            runner,
+            &mut acts,
+            &mut x,
+            n_tokens,
+            &|_, _| {},
+            &mut [Product::new(weights, &mut out)],
+        );
         out
     };
     let scalar = run(KernelSet::scalar());

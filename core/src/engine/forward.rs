@@ -151,8 +151,9 @@ impl Engine<'_, '_> {
         let Some(weights) = self.layers.get(layer).copied() else { return };
         let Buffers { cos, sin, cos_local, sin_local, x, y, wide, acts, .. } = &mut self.buffers;
         let mut probe = Probe { observer, layer: Some(layer), first_pos: self.pos, n_rows };
-        // `Model::new` has found every tensor that the family requires.
-        let get = |slot: Slot| weights.get(slot);
+        // `Model::new` has found every tensor that the family requires. What only families have that
+        // are not built in costs no code.
+        let get = |slot: Slot| if slot.is_built_in() { weights.get(slot) } else { None };
         let norm_row = |slot: Slot, x: &[f32], t: usize, y: &mut [f32]| {
             if let (Some(w), Some(x)) = (get(slot), x.get(t * c.n_embd..(t + 1) * c.n_embd)) {
                 run.kernels.rms_norm(x, w.bytes(), c.rms_eps, y);
@@ -187,8 +188,9 @@ impl Engine<'_, '_> {
         if let (Some(wq), Some(wk), Some(wv)) =
             (get(Slot::AttnQ), get(Slot::AttnK), get(Slot::AttnV))
         {
-            let products = [Product::new(wq, q), Product::new(wk, k), Product::new(wv, v)];
-            linear(run, acts, y, n_rows, |t, y| norm_row(Slot::AttnNorm, x, t, y), products);
+            let mut products = [Product::new(wq, q), Product::new(wk, k), Product::new(wv, v)];
+            let norm = |t: usize, y: &mut [f32]| norm_row(Slot::AttnNorm, x, t, y);
+            linear(run, acts, y, n_rows, &norm, &mut products);
         }
         expect(&[Slot::AttnOutput]);
         probe.show("attn_norm", y);
@@ -248,7 +250,7 @@ impl Engine<'_, '_> {
             });
         };
         if let Some(w) = get(Slot::AttnOutput) {
-            linear(run, acts, attn, wanted, |_, _| {}, [Product::new(w, y)]);
+            linear(run, acts, attn, wanted, &|_, _| {}, &mut [Product::new(w, y)]);
         }
         expect(&[Slot::FfnGate, Slot::FfnUp]);
         post_norm(Slot::PostAttnNorm, y);
@@ -259,8 +261,9 @@ impl Engine<'_, '_> {
         let (gate, rest) = cut(wide, wanted * c.n_ff);
         let up = head_of_mut(rest, wanted * c.n_ff);
         if let (Some(wg), Some(wu)) = (get(Slot::FfnGate), get(Slot::FfnUp)) {
-            let products = [Product::new(wg, gate), Product::new(wu, up)];
-            linear(run, acts, y, wanted, |t, y| norm_row(Slot::FfnNorm, x, t, y), products);
+            let mut products = [Product::new(wg, gate), Product::new(wu, up)];
+            let norm = |t: usize, y: &mut [f32]| norm_row(Slot::FfnNorm, x, t, y);
+            linear(run, acts, y, wanted, &norm, &mut products);
         }
         expect(&[Slot::FfnDown]);
         probe.show("ffn_norm", y);
@@ -272,7 +275,7 @@ impl Engine<'_, '_> {
             }
         };
         if let Some(w) = get(Slot::FfnDown) {
-            linear(run, acts, gate, wanted, activate, [Product::new(w, y)]);
+            linear(run, acts, gate, wanted, &activate, &mut [Product::new(w, y)]);
         }
         probe.show("ffn_act", gate);
         post_norm(Slot::PostFfnNorm, y);
@@ -310,9 +313,9 @@ impl Engine<'_, '_> {
         let y = head_of_mut(b.y, rows * c.n_embd);
         if let (Some(weights), Some(logits)) = (slice, b.logits.get_mut(vocab..)) {
             let product = Product::with_stride(weights, logits, c.n_vocab);
-            linear(run, &mut b.acts, y, rows, |_, _| {}, [product]);
+            linear(run, &mut b.acts, y, rows, &|_, _| {}, &mut [product]);
         }
-        if let Some(cap) = c.final_soft_cap {
+        if let Some(cap) = c.final_soft_cap.filter(|_| cfg!(feature = "gemma3")) {
             for logits in b.logits.chunks_exact_mut(c.n_vocab.max(1)).take(rows) {
                 run.kernels.soft_cap(logits.get_mut(vocab..end).unwrap_or_default(), cap);
             }

@@ -39,16 +39,33 @@ const TASKS_PER_WORKER: usize = 4;
 /// memory serves one core now better, now worse than the other: few microseconds to wait for.
 const TASK_BYTES: usize = 128 << 10;
 
+/// The most products of one pass over the workers: queries, keys and values.
+const PRODUCTS: usize = 3;
+
+/// A product as its tasks see it.
+struct Part<'m, 'p> {
+    weights: TensorView<'m>,
+    out: Shared<'p, f32>,
+    stride: usize,
+    n_tasks: usize,
+}
+
 impl KernelSet {
-    /// Multiplies, in one pass over the workers, every product whose format takes activations of
-    /// this form; the others are left alone.
+    /// Multiplies every product whose format takes activations of this form, some in one pass over
+    /// the workers; the others are left alone.
     ///
     /// Outputs too short for their tokens get nothing beyond their end.
-    pub fn matmul<const N: usize>(
+    pub fn matmul(self, parallel: &dyn Parallel, acts: Acts<'_>, products: &mut [Product<'_, '_>]) {
+        for products in products.chunks_mut(PRODUCTS) {
+            self.matmul_pass(parallel, acts, products);
+        }
+    }
+
+    fn matmul_pass(
         self,
         parallel: &dyn Parallel,
         acts: Acts<'_>,
-        products: &mut [Product<'_, '_>; N],
+        products: &mut [Product<'_, '_>],
     ) {
         let takes = |p: &Product<'_, '_>| {
             p.weights.ty().activation() == acts.kind() && p.weights.n_cols() == acts.n_cols()
@@ -66,14 +83,16 @@ impl KernelSet {
             (workers, _) => (total.div_ceil((workers * TASKS_PER_WORKER).max(1)), MANY_TOKENS_ROWS),
         };
         let chunk = rows.next_multiple_of(multiple).max(multiple);
-        let parts = products.each_mut().map(|p| {
-            let tasks = if takes(p) { p.weights.n_rows().div_ceil(chunk.max(1)) } else { 0 };
-            (p.weights, Shared::new(&mut *p.out), p.stride, tasks)
-        });
-        let n_tasks = parts.iter().map(|&(.., tasks)| tasks).sum();
+        let (mut parts, mut total) = ([const { None }; PRODUCTS], 0);
+        for (part, p) in parts.iter_mut().zip(products) {
+            let n_tasks = if takes(p) { p.weights.n_rows().div_ceil(chunk.max(1)) } else { 0 };
+            total += n_tasks;
+            let (weights, out, stride) = (p.weights, Shared::new(&mut *p.out), p.stride);
+            *part = Some(Part { weights, out, stride, n_tasks });
+        }
         let run = |_: usize, mut task: usize| {
-            for (weights, out, stride, tasks) in &parts {
-                if task < *tasks {
+            for Part { weights, out, stride, n_tasks } in parts.iter().flatten() {
+                if task < *n_tasks {
                     let first = task * chunk;
                     let n = chunk.min(weights.n_rows() - first);
                     if let Some(m) = MatmulRows::new(weights, first, n, acts, out, *stride, 0) {
@@ -83,9 +102,9 @@ impl KernelSet {
                     }
                     return;
                 }
-                task -= tasks;
+                task -= n_tasks;
             }
         };
-        if n_tasks == 1 { run(0, 0) } else { parallel.run(n_tasks, &run) }
+        if total == 1 { run(0, 0) } else { parallel.run(total, &run) }
     }
 }

@@ -92,6 +92,16 @@ impl Slot {
         }
     }
 
+    /// Whether a model that this build can run may have it.
+    pub const fn is_built_in(self) -> bool {
+        match self {
+            Slot::AttnQBias | Slot::AttnKBias | Slot::AttnVBias => cfg!(feature = "qwen2"),
+            Slot::AttnQNorm | Slot::AttnKNorm => cfg!(any(feature = "gemma3", feature = "qwen3")),
+            Slot::PostAttnNorm | Slot::PostFfnNorm => cfg!(feature = "gemma3"),
+            _ => true,
+        }
+    }
+
     /// Whether the tensor is a vector that is read as F32 where it lies.
     pub const fn is_vector(self) -> bool {
         !matches!(

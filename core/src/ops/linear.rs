@@ -18,13 +18,14 @@ pub struct ActsBuffer<'b> {
 /// every product's matrix; all have the same columns.
 ///
 /// What is prepared is rounded while it is near: a row at a time, by whoever prepared it.
-pub fn linear<const N: usize>(
+// One for any number of products, as for microcontrollers each costs flash.
+pub fn linear(
     run: Runner<'_>,
     acts: &mut ActsBuffer<'_>,
     x: &mut [f32],
     n_rows: usize,
-    prepare: impl Fn(usize, &mut [f32]) + Sync,
-    mut products: [Product<'_, '_>; N],
+    prepare: &(dyn Fn(usize, &mut [f32]) + Sync),
+    products: &mut [Product<'_, '_>],
 ) {
     let Some(n_cols) = products.first().map(|p| p.weights().n_cols()) else { return };
     let n_groups = n_cols / ActGroup::LEN;
@@ -41,12 +42,12 @@ pub fn linear<const N: usize>(
             run.kernels.quantize(x, qs, groups);
         });
         if let Some(acts) = Acts::quantized(qs, groups, n_rows, n_cols) {
-            run.kernels.matmul(run.parallel, acts, &mut products);
+            run.kernels.matmul(run.parallel, acts, products);
         }
     } else {
-        run.rows(x, n_cols, &prepare);
+        run.rows(x, n_cols, prepare);
     }
     if takes_f32 && let Some(acts) = Acts::floats(x, n_rows, n_cols) {
-        run.kernels.matmul(run.parallel, acts, &mut products);
+        run.kernels.matmul(run.parallel, acts, products);
     }
 }
