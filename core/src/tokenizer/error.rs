@@ -117,7 +117,7 @@ impl fmt::Display for TokenizerError {
                 write!(f, "tokenizer: model \"{model}\" is not supported by this build")
             }
             Self::UnknownPre { pre } => {
-                write!(f, "tokenizer: pre-tokenizer \"{pre}\" is not supported")
+                write!(f, "tokenizer: pre-tokenizer \"{pre}\" is not supported by this build")
             }
             Self::EmptyVocab => write!(f, "tokenizer: the vocabulary is empty"),
             Self::TooLarge { key, len } => {

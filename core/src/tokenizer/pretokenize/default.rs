@@ -1,20 +1,18 @@
-use super::scan::{char_at, run_end};
+use super::scan::{kind_at, run_end};
 use crate::tokenizer::unicode::Class;
 
-/// True for `[\p{P}\$\+<=>\^~\|]`.
-fn is_punctuation(c: char, class: Class) -> bool {
-    class == Class::Punctuation || matches!(c, '$' | '+' | '<' | '=' | '>' | '^' | '~' | '|')
-}
+/// `[\p{P}\$\+<=>\^~\|]`.
+const PUNCTUATION: Class = Class::PUNCTUATION.or(Class::SYMBOL);
 
 /// Returns the bytes of a run of punctuation, or of everything before the first.
 pub(super) fn punctuation_or_others(text: &str) -> usize {
-    let punctuation = char_at(text, 0).is_some_and(|(c, class)| is_punctuation(c, class));
-    run_end(text, 0, |c, class| is_punctuation(c, class) == punctuation)
+    let punctuation = kind_at(text, 0).any(PUNCTUATION);
+    run_end(text, 0, if punctuation { PUNCTUATION } else { PUNCTUATION.not() })
 }
 
 /// Splits a word before its first number character; a word has nothing after its numbers.
 pub(super) fn split_number(word: &str) -> (&str, &str) {
-    let start = run_end(word, 0, |_, class| class != Class::Number);
+    let start = run_end(word, 0, Class::NUMBER.not());
     word.split_at_checked(start).unwrap_or((word, ""))
 }
 

@@ -1,30 +1,26 @@
-use super::scan::{char_at, class_at, contraction, run_end, spaces};
-use crate::tokenizer::unicode::Class;
+use super::scan::{contraction, kind_at, run_end, spaces};
+use crate::tokenizer::unicode::{Class, class_at};
 
 /// Returns the bytes of the first word of `text`, by GPT-2's expression.
-#[inline]
 pub(super) fn word(text: &str) -> usize {
-    if let Some(len) = contraction(text, false) {
-        return len;
+    if let Some(bytes) = contraction(text, false) {
+        return bytes;
     }
-    let Some((first, first_class)) = char_at(text, 0) else { return 0 };
     // A space goes with what follows it.
-    let start = usize::from(first == ' ');
-    let kind = if start == 1 { class_at(text, 1) } else { Some(first_class) };
-    match kind {
-        Some(kind @ (Class::Letter | Class::Number)) => {
-            run_end(text, start, |_, class| class == kind)
+    let start = usize::from(text.starts_with(' '));
+    let kind = kind_at(text, start);
+    for set in [Class::LETTER, Class::NUMBER, Class::MARK] {
+        if kind.any(set) {
+            return run_end(text, start, set);
         }
-        Some(kind) if kind.is_mark() => run_end(text, start, |_, class| class.is_mark()),
-        _ => spaces(text),
     }
+    spaces(text, false)
 }
 
 /// Returns the bytes of one number character, or of everything before the first one.
-#[inline]
 pub(super) fn digit_or_others(text: &str) -> usize {
-    match char_at(text, 0) {
-        Some((first, Class::Number)) => first.len_utf8(),
-        _ => run_end(text, 0, |_, class| class != Class::Number),
+    match class_at(text, 0) {
+        Some((Class::NUMBER, bytes)) => bytes,
+        _ => run_end(text, 0, Class::NUMBER.not()),
     }
 }

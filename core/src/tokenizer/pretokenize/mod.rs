@@ -11,6 +11,7 @@ mod scan;
 
 /// How words are found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(not(feature = "pretokenizers"), allow(dead_code))] // names of the others mean nothing
 pub(super) enum Family {
     /// `'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+`
     Gpt2,
@@ -50,28 +51,40 @@ impl Pre {
 
     /// Returns the settings for a value of `tokenizer.ggml.pre`, as llama.cpp has them.
     pub(super) fn from_name(name: &str) -> Option<Self> {
-        Some(match name {
-            "" | "default" => Self::new(Family::Default),
-            "gpt-2" | "phi-2" | "gigachat" | "a.x-4.0" | "mellum" | "exaone4" | "mpt" | "olmo"
-            | "jais" => Self::new(Family::Gpt2),
-            "trillion" | "granite-docling" => Self::new(Family::Gpt2).keep_spaces(),
-            "smollm" | "command-r" => Self::new(Family::Smollm).keep_spaces(),
-            "starcoder" | "refact" | "codeshell" | "exaone" | "minerva-7b" | "mellum2" => {
-                Self::new(Family::Smollm)
-            }
-            "llama-bpe" | "llama3" | "llama-v3" | "falcon3" | "falcon-h1" | "pixtral"
-            | "midm-2.0" | "lfm2" => {
-                Self { ignore_merges: true, add_bos: true, ..Self::new(Family::LlamaBpe) }
-            }
-            "dbrx" | "smaug-bpe" => Self::new(Family::LlamaBpe),
-            "qwen2" | "deepseek-r1-qwen" | "kormo" | "f2llmv2" | "hunyuan" | "solar-open" => {
-                Self::new(Family::Qwen2).keep_spaces()
-            }
-            "stablelm2" | "megrez" => Self::new(Family::Qwen2),
-            _ => return None,
-        })
+        let name = if name.is_empty() { "default" } else { name };
+        let has =
+            |names: &str| names.as_bytes().split(|&b| b == b' ').any(|n| n == name.as_bytes());
+        PRES.iter().find(|(names, _)| has(names)).map(|&(_, pre)| pre)
     }
 }
+
+/// Names, between spaces, and what they mean. Of the families, those that this build has.
+static PRES: &[(&str, Pre)] = &[
+    #[cfg(feature = "pre_default")]
+    ("default", Pre::new(Family::Default)),
+    #[cfg(feature = "pre_gpt2")]
+    ("gpt-2 phi-2 gigachat a.x-4.0 mellum exaone4 mpt olmo jais", Pre::new(Family::Gpt2)),
+    #[cfg(feature = "pre_gpt2")]
+    ("trillion granite-docling", Pre::new(Family::Gpt2).keep_spaces()),
+    #[cfg(feature = "pre_smollm")]
+    ("smollm command-r", Pre::new(Family::Smollm).keep_spaces()),
+    #[cfg(feature = "pre_smollm")]
+    ("starcoder refact codeshell exaone minerva-7b mellum2", Pre::new(Family::Smollm)),
+    #[cfg(feature = "pre_llama_bpe")]
+    (
+        "llama-bpe llama3 llama-v3 falcon3 falcon-h1 pixtral midm-2.0 lfm2",
+        Pre { ignore_merges: true, add_bos: true, ..Pre::new(Family::LlamaBpe) },
+    ),
+    #[cfg(feature = "pre_llama_bpe")]
+    ("dbrx smaug-bpe", Pre::new(Family::LlamaBpe)),
+    #[cfg(feature = "pre_qwen2")]
+    (
+        "qwen2 deepseek-r1-qwen kormo f2llmv2 hunyuan solar-open",
+        Pre::new(Family::Qwen2).keep_spaces(),
+    ),
+    #[cfg(feature = "pre_qwen2")]
+    ("stablelm2 megrez", Pre::new(Family::Qwen2)),
+];
 
 /// The words of a text, in order; joined they are the text.
 #[derive(Debug, Clone)]
@@ -97,16 +110,20 @@ impl<'t> Iterator for Words<'t> {
     #[inline]
     fn next(&mut self) -> Option<&'t str> {
         match self.family {
-            Family::Gpt2 => take(&mut self.rest, gpt2::word),
-            Family::LlamaBpe => take(&mut self.rest, |text| llama3::word(text, 3)),
-            Family::Qwen2 => take(&mut self.rest, |text| llama3::word(text, 1)),
-            Family::Smollm => {
+            Family::Gpt2 if cfg!(feature = "pre_gpt2") => take(&mut self.rest, gpt2::word),
+            Family::LlamaBpe if cfg!(feature = "pre_llama_bpe") => {
+                take(&mut self.rest, |text| llama3::word(text, 3))
+            }
+            Family::Qwen2 if cfg!(feature = "pre_qwen2") => {
+                take(&mut self.rest, |text| llama3::word(text, 1))
+            }
+            Family::Smollm if cfg!(feature = "pre_smollm") => {
                 if self.range.is_empty() {
                     self.range = take(&mut self.rest, gpt2::digit_or_others)?;
                 }
                 take(&mut self.range, gpt2::word)
             }
-            Family::Default => {
+            Family::Default if cfg!(feature = "pre_default") => {
                 if self.digits.is_empty() {
                     if self.range.is_empty() {
                         self.range = take(&mut self.rest, default::punctuation_or_others)?;
@@ -120,17 +137,18 @@ impl<'t> Iterator for Words<'t> {
                 }
                 take(&mut self.digits, default::digits)
             }
+            // No tokenizer is made with a family that this build has no code for.
+            _ => None,
         }
     }
 }
 
-/// Takes off the front of `text` as many bytes as `find` says, at least one character.
+/// Takes off the front of `text` as many bytes as `find` says, which is at least one character.
 #[inline]
 fn take<'t>(text: &mut &'t str, find: impl Fn(&str) -> usize) -> Option<&'t str> {
-    let first = text.chars().next()?.len_utf8();
-    let (word, rest) = text.split_at_checked(find(text).max(first))?;
+    let (word, rest) = text.split_at_checked(find(text))?;
     *text = rest;
-    Some(word)
+    Some(word).filter(|word| !word.is_empty())
 }
 
 #[cfg(test)]

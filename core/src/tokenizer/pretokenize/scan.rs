@@ -1,30 +1,23 @@
-use crate::tokenizer::unicode::{Class, class};
+use crate::tokenizer::unicode::{Class, class_at};
 
-/// Returns the character that starts at byte `at`, with its class.
+/// Returns the class of the character that starts at byte `at`; that of nothing at the end.
 #[inline]
-pub(super) fn char_at(text: &str, at: usize) -> Option<(char, Class)> {
-    let c = text.get(at..)?.chars().next()?;
-    Some((c, class(c)))
+pub(super) fn kind_at(text: &str, at: usize) -> Class {
+    class_at(text, at).map_or(Class::NONE, |(class, _)| class)
 }
 
-/// Returns the class of the character that starts at byte `at`.
-#[inline]
-pub(super) fn class_at(text: &str, at: usize) -> Option<Class> {
-    char_at(text, at).map(|(_, class)| class)
-}
-
-/// Returns where the run of characters that satisfy `belongs` ends, from byte `at` on.
-#[inline]
-pub(super) fn run_end(text: &str, at: usize, belongs: impl Fn(char, Class) -> bool) -> usize {
-    let rest = text.get(at..).unwrap_or_default();
-    rest.char_indices()
-        .find(|&(_, c)| !belongs(c, class(c)))
-        .map_or(text.len(), |(end, _)| at + end)
+/// Returns where the run of characters of a set ends, from byte `at` on.
+pub(super) fn run_end(text: &str, mut at: usize, set: Class) -> usize {
+    while let Some((class, bytes)) = class_at(text, at)
+        && class.any(set)
+    {
+        at += bytes;
+    }
+    at
 }
 
 /// Returns the bytes of an English contraction at the start of `text`, letters in lower case
 /// or, if `any_case`, in either.
-#[inline]
 pub(super) fn contraction(text: &str, any_case: bool) -> Option<usize> {
     let rest = text.as_bytes().strip_prefix(b"'")?;
     let letter = |at: usize| -> Option<u8> {
@@ -41,14 +34,25 @@ pub(super) fn contraction(text: &str, any_case: bool) -> Option<usize> {
 
 /// Returns the bytes of a word of white space at the start of `text`; 0 if there is none.
 ///
-/// The last space of a run is left to the word that follows, unless it is the only one or
-/// nothing follows: `\s+(?!\S)|\s+`.
-#[inline]
-pub(super) fn spaces(text: &str) -> usize {
-    let end = run_end(text, 0, |_, class| class == Class::Space);
-    let last = match text.get(..end).and_then(|run| run.chars().next_back()) {
-        Some(last) => last.len_utf8(),
-        None => return 0,
-    };
-    if end < text.len() && end > last { end - last } else { end }
+/// With `lines`, it is all up to the last line end of the run, if the run has one. Else the last
+/// character of the run is left to the word that follows, unless it is the only one or nothing
+/// follows: `\s+(?!\S)|\s+`.
+pub(super) fn spaces(text: &str, lines: bool) -> usize {
+    let (mut line, mut last, mut end) = (0, 0, 0);
+    while let Some((class, bytes)) = class_at(text, end)
+        && class.any(Class::SPACE)
+    {
+        last = end;
+        end += bytes;
+        if class.any(Class::LINE_END) {
+            line = end;
+        }
+    }
+    if lines && line > 0 {
+        line
+    } else if end < text.len() && last > 0 {
+        last
+    } else {
+        end
+    }
 }

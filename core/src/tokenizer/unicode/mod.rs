@@ -1,68 +1,122 @@
 //! The few character classes that pre-tokenizers ask about.
 //!
 //! The tables are those of one pinned Unicode version, because a tokenizer's ids depend on it;
-//! `generate.py` beside this file says which and why, and writes `tables.rs`. They are runs
-//! searched by halving: 7 KiB of flash, and text is mostly ASCII, which never reaches them.
+//! `generate.py` beside this file says which and why, and writes `tables.rs`. Text is mostly
+//! ASCII, which has a table of its own and never reaches them.
 
 mod tables;
 
 pub use tables::UNICODE_VERSION;
 
-/// What a pre-tokenizer sees of a character.
+use tables::{GROUPS, OFFSET_BITS, RUNS};
+
+/// What a pre-tokenizer sees of a character: one bit, or several for a set of such classes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Class {
-    /// Anything else: marks, symbols, controls, unassigned code points.
-    Other,
-    /// `\p{L}`.
-    Letter,
-    /// `\p{N}`.
-    Number,
-    /// `\p{P}`; told apart from [`Class::Other`] by the `default` pre-tokenizer alone.
-    Punctuation,
-    /// `\s`: the White_Space property.
-    Space,
-}
+pub(super) struct Class(u8);
 
 impl Class {
-    /// True for what `[^\s\p{L}\p{N}]` matches.
-    pub(super) const fn is_mark(self) -> bool {
-        matches!(self, Class::Other | Class::Punctuation)
+    /// The class of no character.
+    pub(super) const NONE: Class = Class(0);
+    /// Anything else: marks, symbols, controls, unassigned code points.
+    pub(super) const OTHER: Class = Class(1);
+    /// `\p{L}`.
+    pub(super) const LETTER: Class = Class(1 << 1);
+    /// `\p{N}`.
+    pub(super) const NUMBER: Class = Class(1 << 2);
+    /// `\p{P}`.
+    pub(super) const PUNCTUATION: Class = Class(1 << 3);
+    /// ``[$+<=>^|~]``: told apart from [`Class::OTHER`], as [`Class::PUNCTUATION`] is, by the
+    /// `default` pre-tokenizer alone.
+    pub(super) const SYMBOL: Class = Class(1 << 4);
+    /// `[\r\n]`.
+    pub(super) const LINE_END: Class = Class(1 << 5);
+    /// The White_Space property without [`Class::LINE_END`].
+    pub(super) const BLANK: Class = Class(1 << 6);
+
+    /// `\s`.
+    pub(super) const SPACE: Class = Class::BLANK.or(Class::LINE_END);
+    /// `[^\s\p{L}\p{N}]`.
+    pub(super) const MARK: Class = Class::SPACE.or(Class::LETTER).or(Class::NUMBER).not();
+
+    pub(super) const fn or(self, other: Class) -> Class {
+        Class(self.0 | other.0)
+    }
+
+    pub(super) const fn not(self) -> Class {
+        Class(!self.0)
+    }
+
+    pub(super) const fn any(self, of: Class) -> bool {
+        self.0 & of.0 != 0
     }
 }
 
-/// Returns the class of `c`.
+/// Returns the class of the character of `text` that starts at byte `at`, and its bytes; `None` at
+/// the end of the text.
 #[inline]
-pub(super) fn class(c: char) -> Class {
-    if c.is_ascii() { ascii_class(c as u8) } else { wide_class(c) }
-}
-
-#[inline]
-fn ascii_class(b: u8) -> Class {
-    match b {
-        b'a'..=b'z' | b'A'..=b'Z' => Class::Letter,
-        b'0'..=b'9' => Class::Number,
-        b' ' | 0x09..=0x0d => Class::Space,
-        b'$' | b'+' | b'<' | b'=' | b'>' | b'^' | b'`' | b'|' | b'~' => Class::Other,
-        b'!'..=b'~' => Class::Punctuation,
-        _ => Class::Other,
+pub(super) fn class_at(text: &str, at: usize) -> Option<(Class, usize)> {
+    let byte = *text.as_bytes().get(at)?;
+    match ASCII.get(usize::from(byte)) {
+        Some(&class) => Some((class, 1)),
+        None => {
+            let c = text.get(at..)?.chars().next()?;
+            Some((wide_class(c), c.len_utf8()))
+        }
     }
 }
 
+static ASCII: [Class; 128] = {
+    let mut classes = [Class::OTHER; 128];
+    let mut byte = 0;
+    while byte < 128 {
+        classes[byte] = ascii_class(byte as u8);
+        byte += 1;
+    }
+    classes
+};
+
+const fn ascii_class(byte: u8) -> Class {
+    match byte {
+        b'a'..=b'z' | b'A'..=b'Z' => Class::LETTER,
+        b'0'..=b'9' => Class::NUMBER,
+        b'\r' | b'\n' => Class::LINE_END,
+        b' ' | 0x09..=0x0d => Class::BLANK,
+        b'$' | b'+' | b'<' | b'=' | b'>' | b'^' | b'|' | b'~' => Class::SYMBOL,
+        b'`' => Class::OTHER,
+        b'!'..=b'~' => Class::PUNCTUATION,
+        _ => Class::OTHER,
+    }
+}
+
+/// The class of a character beyond ASCII.
 fn wide_class(c: char) -> Class {
-    if is_wide_space(c) {
-        return Class::Space;
-    }
-    // Runs are `start << 2 | class`: the last one that starts at or before `c` holds it.
-    let after = tables::RUNS.partition_point(|&run| run >> 2 <= c as u32);
-    match after.checked_sub(1).and_then(|at| tables::RUNS.get(at)).map(|run| run & 3) {
-        Some(1) => Class::Letter,
-        Some(2) => Class::Number,
-        Some(3) => Class::Punctuation,
-        _ => Class::Other,
+    match category(c as u32) {
+        Class::OTHER if is_wide_space(c) => Class::BLANK,
+        class => class,
     }
 }
 
-/// The White_Space property beyond ASCII.
+/// The class that the tables give a code point.
+fn category(code: u32) -> Class {
+    let offset = |group: u32| (group & ((1 << OFFSET_BITS) - 1)) as usize;
+    let after = GROUPS.partition_point(|&group| group >> OFFSET_BITS <= code);
+    let group = after.checked_sub(1).and_then(|at| GROUPS.get(at)).copied().unwrap_or_default();
+    let end = GROUPS.get(after).map_or(RUNS.len(), |&group| offset(group));
+    let mut left = code - (group >> OFFSET_BITS);
+    let mut class = 0;
+    // The last run of a group has all that is left.
+    for &run in RUNS.get(offset(group)..end).unwrap_or_default() {
+        class = run & 3;
+        let more = u32::from(run >> 2);
+        if left <= more {
+            break;
+        }
+        left -= more + 1;
+    }
+    Class(1 << class)
+}
+
+/// The White_Space property beyond ASCII; all of it is in no category that the tables tell.
 const fn is_wide_space(c: char) -> bool {
     matches!(
         c,
@@ -75,33 +129,64 @@ const fn is_wide_space(c: char) -> bool {
 mod tests {
     use super::*;
 
+    fn class(c: char) -> Class {
+        let mut bytes = [0; 4];
+        let text = c.encode_utf8(&mut bytes);
+        let (class, bytes) = class_at(text, 0).unwrap();
+        assert_eq!(bytes, text.len());
+        class
+    }
+
     #[test]
     fn ascii_agrees_with_the_tables() {
         for c in (0u8..128).map(char::from) {
-            let expected =
-                if c.is_ascii_whitespace() || c == '\u{b}' { Class::Space } else { wide_class(c) };
+            let expected = match c {
+                '\n' | '\r' => Class::LINE_END,
+                '\t' | '\u{b}' | '\u{c}' | ' ' => Class::BLANK,
+                '$' | '+' | '<' | '=' | '>' | '^' | '|' | '~' => Class::SYMBOL,
+                _ => category(c.into()),
+            };
             assert_eq!(class(c), expected, "{c:?}");
+            assert!(!expected.any(Class::SYMBOL) || category(c.into()) == Class::OTHER);
         }
     }
 
     #[test]
-    fn runs_are_sorted_and_start_at_zero() {
-        assert_eq!(tables::RUNS[0] >> 2, 0);
-        assert!(tables::RUNS.windows(2).all(|w| w[0] >> 2 < w[1] >> 2 && w[0] & 3 != w[1] & 3));
+    fn white_space_is_that_of_the_standard_library() {
+        for c in (0..=0x10_ffff).filter_map(char::from_u32) {
+            assert_eq!(class(c).any(Class::SPACE), c.is_whitespace(), "{c:?}");
+        }
+    }
+
+    #[test]
+    fn groups_and_runs_are_in_order() {
+        assert_eq!(GROUPS[0], 0);
+        let mask = (1 << OFFSET_BITS) - 1;
+        for pair in GROUPS.windows(2) {
+            let (code, offset) = (pair[0] >> OFFSET_BITS, (pair[0] & mask) as usize);
+            let (next_code, next_offset) = (pair[1] >> OFFSET_BITS, (pair[1] & mask) as usize);
+            let runs = &RUNS[offset..next_offset];
+            let length: u32 = runs.iter().map(|&run| u32::from(run >> 2) + 1).sum();
+            assert!(code + length <= next_code, "U+{code:04x}");
+            assert!(code + length == next_code || runs[runs.len() - 1] >> 2 == 63, "U+{code:04x}");
+        }
+        assert!(RUNS.windows(2).all(|runs| runs[0] & 3 != runs[1] & 3));
     }
 
     #[test]
     fn known_characters() {
         for (c, expected) in [
-            ('é', Class::Letter),
-            ('字', Class::Letter),
-            ('٣', Class::Number),
-            ('Ⅷ', Class::Number),
-            ('\u{301}', Class::Other),
-            ('😀', Class::Other),
-            ('。', Class::Punctuation),
-            ('\u{3000}', Class::Space),
-            ('\u{10ffff}', Class::Other),
+            ('é', Class::LETTER),
+            ('字', Class::LETTER),
+            ('\u{9fff}', Class::LETTER),
+            ('\u{a48d}', Class::OTHER),
+            ('٣', Class::NUMBER),
+            ('Ⅷ', Class::NUMBER),
+            ('\u{301}', Class::OTHER),
+            ('😀', Class::OTHER),
+            ('。', Class::PUNCTUATION),
+            ('\u{3000}', Class::BLANK),
+            ('\u{10ffff}', Class::OTHER),
         ] {
             assert_eq!(class(c), expected, "{c:?}");
         }
