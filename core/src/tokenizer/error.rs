@@ -1,6 +1,8 @@
 use core::fmt;
 
-use crate::gguf::Name;
+use crate::gguf::{Gguf, Name};
+
+use super::meta::{self, Key};
 
 /// Why a tokenizer could not be built or could not encode.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -164,3 +166,66 @@ impl fmt::Display for TokenizerError {
 }
 
 impl core::error::Error for TokenizerError {}
+
+/// A [`TokenizerError`] of building, in a few words of memory: every step hands it on, and copies of
+/// names and texts at each would be more code than the steps.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Fault {
+    MissingKey(&'static Key),
+    WrongType(&'static Key),
+    UnknownModel,
+    UnknownPre,
+    EmptyVocab,
+    TooLarge { key: &'static Key, len: usize },
+    TooShort { key: &'static Key, len: usize, tokens: usize },
+    DuplicateToken { first: u32, second: u32 },
+    ScoreNotANumber { token: u32 },
+    SpecialTooLong { token: u32, bytes: usize },
+    Clustered(&'static Key),
+    MemoryTooSmall { needed: usize },
+}
+
+impl Fault {
+    /// Returns the error, with what the file says and how much memory was lent.
+    pub(super) fn told(self, gguf: &Gguf<'_>, given: usize) -> TokenizerError {
+        let name = |key: &Key| {
+            let value = gguf.get(key.name).and_then(|value| value.as_str());
+            Name::new(value.unwrap_or_default())
+        };
+        match self {
+            Self::MissingKey(key) => TokenizerError::MissingKey { key: key.name },
+            Self::WrongType(key) => {
+                TokenizerError::WrongType { key: key.name, expected: key.expected }
+            }
+            Self::UnknownModel => TokenizerError::UnknownModel { model: name(&meta::MODEL) },
+            Self::UnknownPre => TokenizerError::UnknownPre { pre: name(&meta::PRE) },
+            Self::EmptyVocab => TokenizerError::EmptyVocab,
+            Self::TooLarge { key, len } => {
+                TokenizerError::TooLarge { key: key.name, len: len as u64 }
+            }
+            Self::TooShort { key, len, tokens } => {
+                let (key, len, tokens) = (key.name, len as u64, tokens as u64);
+                TokenizerError::TooShort { key, len, tokens }
+            }
+            Self::DuplicateToken { first, second } => {
+                TokenizerError::DuplicateToken { first, second }
+            }
+            Self::ScoreNotANumber { token } => TokenizerError::ScoreNotANumber { token },
+            Self::SpecialTooLong { token, bytes } => {
+                TokenizerError::SpecialTooLong { token, bytes: bytes as u64 }
+            }
+            Self::Clustered(key) => TokenizerError::Clustered { key: key.name },
+            Self::MemoryTooSmall { needed } => TokenizerError::MemoryTooSmall { needed, given },
+        }
+    }
+}
+
+/// Why encoding stopped in the middle of a text.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Stop {
+    OutputFull,
+    ScratchTooSmall,
+    MissingBos,
+    MissingEos,
+    MissingByte(u8),
+}

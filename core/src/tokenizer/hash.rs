@@ -1,8 +1,9 @@
 //! A 64-bit hash of short byte strings that gives the same result fed by slice or by byte.
 //!
 //! Texts of the file are hashed while they are being decoded, one byte at a time; text being
-//! encoded is hashed by slices, eight bytes at a time. Both see little-endian words, the last
-//! one padded with zeros, and mix the length in at the end.
+//! encoded is hashed by slices, four bytes at a time. Both see little-endian words, the last
+//! one padded with zeros, and mix the length in at the end. A word takes one product of 32 by 32
+//! bits, which microcontrollers have an instruction for.
 
 /// A finished hash.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,94 +31,73 @@ impl Hash {
     /// Returns the hash of the pair of what was hashed and `extra`.
     #[inline]
     pub(super) const fn with(self, extra: u32) -> Self {
-        Self(fold(self.0 ^ extra as u64, MIX_LEN))
+        Self(mix(self.0, extra))
     }
 }
 
-// Odd numbers with well spread bits: the fractional parts of the golden ratio and of the
-// square roots of 2 and 3.
-const MIX_WORD: u64 = 0x9e37_79b9_7f4a_7c15;
-const MIX_LEN: u64 = 0x6a09_e667_f3bc_c909;
-const MIX_SEED: u64 = 0xbb67_ae85_84ca_a73b;
+// Numbers with well spread bits: the fractional parts of the square root of 2 and of the golden
+// ratio.
+const START: u64 = 0x6a09_e667_f3bc_c909;
+const MIX: u32 = 0x9e37_79b9;
 
-/// The two halves of a 128-bit product, xored.
+/// Takes a word in: the low half times [`MIX`], plus the high half, which never overflows.
 #[inline]
-const fn fold(a: u64, b: u64) -> u64 {
-    let product = a as u128 * b as u128;
-    product as u64 ^ (product >> 64) as u64
-}
-
-#[inline]
-const fn start(seed: u64) -> u64 {
-    fold(seed ^ MIX_LEN, MIX_SEED)
+const fn mix(state: u64, word: u32) -> u64 {
+    (state as u32 ^ word) as u64 * MIX as u64 + (state >> 32)
 }
 
 /// Returns the hash of `bytes`.
 #[inline]
-pub(super) fn hash_bytes(bytes: &[u8], seed: u64) -> Hash {
-    let mut state = start(seed);
-    let mut rest = bytes;
-    while let Some((word, after)) = rest.split_first_chunk::<8>() {
-        state = fold(state ^ u64::from_le_bytes(*word), MIX_WORD);
-        rest = after;
+pub(super) fn hash_bytes(bytes: &[u8], seed: u32) -> Hash {
+    let mut state = mix(START, seed);
+    let (words, rest) = bytes.as_chunks::<4>();
+    for word in words {
+        state = mix(state, u32::from_le_bytes(*word));
     }
     if !rest.is_empty() {
-        state = fold(state ^ short_word(rest), MIX_WORD);
+        state = mix(state, rest.iter().rev().fold(0, |word, &b| word << 8 | u32::from(b)));
     }
-    finish(state, bytes.len() as u64)
-}
-
-/// Up to seven bytes as a little-endian word padded with zeros.
-#[inline]
-fn short_word(bytes: &[u8]) -> u64 {
-    if let (Some(head), Some(tail)) = (bytes.first_chunk::<4>(), bytes.last_chunk::<4>()) {
-        // The two may overlap; the shared bytes fall on themselves.
-        let shift = 8 * (bytes.len() as u32 - 4);
-        u64::from(u32::from_le_bytes(*head)) | u64::from(u32::from_le_bytes(*tail)) << shift
-    } else {
-        bytes.iter().rev().fold(0, |word, &b| word << 8 | u64::from(b))
-    }
+    finish(state, bytes.len())
 }
 
 #[inline]
-const fn finish(state: u64, len: u64) -> Hash {
-    Hash(fold(state ^ len, MIX_LEN))
+const fn finish(state: u64, len: usize) -> Hash {
+    Hash(mix(mix(state, len as u32), 0))
 }
 
 /// The same hash, fed one byte at a time.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Hasher {
     state: u64,
-    word: u64,
-    len: u64,
+    word: u32,
+    len: usize,
 }
 
 impl Hasher {
     #[inline]
-    pub(super) const fn new(seed: u64) -> Self {
-        Self { state: start(seed), word: 0, len: 0 }
+    pub(super) const fn new(seed: u32) -> Self {
+        Self { state: mix(START, seed), word: 0, len: 0 }
     }
 
     #[inline]
     pub(super) const fn push(&mut self, byte: u8) {
-        self.word |= (byte as u64) << (8 * (self.len & 7));
+        self.word |= (byte as u32) << (8 * (self.len & 3));
         self.len += 1;
-        if self.len & 7 == 0 {
-            self.state = fold(self.state ^ self.word, MIX_WORD);
+        if self.len & 3 == 0 {
+            self.state = mix(self.state, self.word);
             self.word = 0;
         }
     }
 
     /// Returns how many bytes were fed.
     #[inline]
-    pub(super) const fn len(&self) -> u64 {
+    pub(super) const fn len(&self) -> usize {
         self.len
     }
 
     #[inline]
     pub(super) const fn finish(self) -> Hash {
-        let state =
-            if self.len & 7 == 0 { self.state } else { fold(self.state ^ self.word, MIX_WORD) };
+        let state = if self.len & 3 == 0 { self.state } else { mix(self.state, self.word) };
         finish(state, self.len)
     }
 }

@@ -1,6 +1,6 @@
 //! Tokens that llama.cpp knows by their text, because few files say what they are for.
 
-/// What a known text means; bits of [`Known::roles`].
+/// What a known text means, as bits.
 pub(super) mod role {
     /// Single roles: the file may name the token itself, else the first text found has it.
     pub(in super::super) const EOT: u16 = 1;
@@ -19,80 +19,60 @@ pub(super) mod role {
 
 use role::{END, EOM, EOT, FIM_MID, FIM_PAD, FIM_PRE, FIM_REP, FIM_SEP, FIM_SUF, SHOWN};
 
-/// A text and its roles.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Known {
-    pub(super) text: &'static str,
-    pub(super) roles: u16,
-}
-
-const fn known(text: &'static str, roles: u16) -> Known {
-    Known { text, roles }
-}
-
-/// Single roles in order of their bits; `Option<u32>` per role is kept in this order.
+/// Single roles in order of their bits.
 pub(super) const SINGLE_ROLES: usize = 8;
 
-pub(super) static KNOWN: [Known; 61] = [
-    known("<|eot_id|>", EOT | END),
-    known("<|im_end|>", EOT | END),
-    known("<|end|>", EOT | END),
-    known("<end_of_turn>", EOT | END),
-    known("<|endoftext|>", EOT | END),
-    known("<|end_of_text|>", EOT | END),
-    known("<EOT>", EOT | END),
-    known("_<EOT>", EOT | END),
-    known("[EOT]", EOT | END),
-    known("<｜end▁of▁sentence｜>", EOT | END),
-    known("<end_of_utterance>", EOT | END),
-    known("<|eom_id|>", EOM | END),
-    known("<|return|>", END),
-    known("<|call|>", END),
-    known("<|flush|>", END),
-    known("<|calls|>", END),
-    known("</s>", END),
-    known("[EOS]", END),
-    known("<eos>", END),
-    known("<turn|>", END),
-    known("<|tool_response>", END),
-    known("[e~[", END),
-    known("<|fim_prefix|>", FIM_PRE),
-    known("<fim-prefix>", FIM_PRE),
-    known("<fim_prefix>", FIM_PRE),
-    known("<｜fim▁begin｜>", FIM_PRE),
-    known("<PRE>", FIM_PRE),
-    known("▁<PRE>", FIM_PRE),
-    known("<|code_prefix|>", FIM_PRE),
-    known("<|prefix|>", FIM_PRE),
-    known("<|fim_suffix|>", FIM_SUF),
-    known("<fim-suffix>", FIM_SUF),
-    known("<fim_suffix>", FIM_SUF),
-    known("<｜fim▁hole｜>", FIM_SUF),
-    known("<SUF>", FIM_SUF),
-    known("▁<SUF>", FIM_SUF),
-    known("<|code_suffix|>", FIM_SUF),
-    known("<|suffix|>", FIM_SUF),
-    known("<|fim_middle|>", FIM_MID),
-    known("<fim-middle>", FIM_MID),
-    known("<fim_middle>", FIM_MID),
-    known("<｜fim▁end｜>", FIM_MID),
-    known("<MID>", FIM_MID),
-    known("▁<MID>", FIM_MID),
-    known("<|code_middle|>", FIM_MID),
-    known("<|middle|>", FIM_MID),
-    known("<|fim_pad|>", FIM_PAD),
-    known("<fim-pad>", FIM_PAD),
-    known("<fim_pad>", FIM_PAD),
-    known("<PAD>", FIM_PAD),
-    known("[PAD]", FIM_PAD),
-    known("<|fim_repo|>", FIM_REP),
-    known("<|repo_name|>", FIM_REP),
-    known("<fim-repo>", FIM_REP),
-    known("<REPO>", FIM_REP),
-    known("<reponame>", FIM_REP),
-    known("<|file_sep|>", FIM_SEP),
-    known("<|channel|>", SHOWN),
-    known("<|message|>", SHOWN),
-    known("<|start|>", SHOWN),
-    known("<|constrain|>", SHOWN),
+/// Texts, between spaces, and their roles, in the order in which they are looked for.
+pub(super) static KNOWN: [(&str, u16); 10] = [
+    (
+        "<|eot_id|> <|im_end|> <|end|> <end_of_turn> <|endoftext|> <|end_of_text|> <EOT> \
+         _<EOT> [EOT] <｜end▁of▁sentence｜> <end_of_utterance>",
+        EOT | END,
+    ),
+    ("<|eom_id|>", EOM | END),
+    (
+        "<|return|> <|call|> <|flush|> <|calls|> </s> [EOS] <eos> <turn|> <|tool_response> \
+         [e~[",
+        END,
+    ),
+    (
+        "<|fim_prefix|> <fim-prefix> <fim_prefix> <｜fim▁begin｜> <PRE> ▁<PRE> <|code_prefix|> \
+         <|prefix|>",
+        FIM_PRE,
+    ),
+    (
+        "<|fim_suffix|> <fim-suffix> <fim_suffix> <｜fim▁hole｜> <SUF> ▁<SUF> <|code_suffix|> \
+         <|suffix|>",
+        FIM_SUF,
+    ),
+    (
+        "<|fim_middle|> <fim-middle> <fim_middle> <｜fim▁end｜> <MID> ▁<MID> <|code_middle|> \
+         <|middle|>",
+        FIM_MID,
+    ),
+    ("<|fim_pad|> <fim-pad> <fim_pad> <PAD> [PAD]", FIM_PAD),
+    ("<|fim_repo|> <|repo_name|> <fim-repo> <REPO> <reponame>", FIM_REP),
+    ("<|file_sep|>", FIM_SEP),
+    ("<|channel|> <|message|> <|start|> <|constrain|>", SHOWN),
 ];
+
+/// The number of known texts.
+pub(super) const N_KNOWN: usize = {
+    let (mut n, mut row) = (0, 0);
+    while row < KNOWN.len() {
+        let texts = KNOWN[row].0.as_bytes();
+        let mut at = 0;
+        n += 1;
+        while at < texts.len() {
+            n += (texts[at] == b' ') as usize;
+            at += 1;
+        }
+        row += 1;
+    }
+    n
+};
+
+/// The names of a list that has spaces between them.
+pub(super) fn names(list: &str) -> impl Iterator<Item = &[u8]> {
+    list.as_bytes().split(|&byte| byte == b' ')
+}

@@ -1,21 +1,43 @@
 //! The metadata a tokenizer is made from, checked, before anything is indexed.
 
 use crate::arena::{ALIGN, bytes_for};
-use crate::gguf::{Array, Gguf, Name, ValueType, keys};
+use crate::gguf::{Array, Gguf, Value, ValueType, keys};
 
 use super::attr::Attr;
-use super::known::KNOWN;
+use super::error::Fault;
+use super::known::{KNOWN, N_KNOWN, names};
 use super::merge::Workspace;
 use super::pretokenize::{Family, Pre};
 use super::spelling::Spelling;
-use super::{TokenizerError, special, strings, table};
+use super::{special, strings, table};
+
+/// A metadata key, and what its value must be.
+#[derive(Debug)]
+pub(super) struct Key {
+    pub(super) name: &'static str,
+    pub(super) expected: &'static str,
+}
+
+const fn key(name: &'static str, expected: &'static str) -> Key {
+    Key { name, expected }
+}
+
+pub(super) static MODEL: Key = key(keys::TOKENIZER_MODEL, "a string");
+pub(super) static PRE: Key = key(keys::TOKENIZER_PRE, "a string");
+pub(super) static TOKENS: Key = key(keys::TOKENIZER_TOKENS, "an array of strings");
+pub(super) static MERGES: Key = key(keys::TOKENIZER_MERGES, "an array of strings");
+static TYPES: Key = key(keys::TOKENIZER_TOKEN_TYPE, "an array of 32-bit integers");
+static SCORES: Key = key(keys::TOKENIZER_SCORES, "an array of numbers");
+pub(super) static ADD_SPACE_PREFIX: Key = key(keys::TOKENIZER_ADD_SPACE_PREFIX, "a boolean");
+pub(super) static ADD_BOS: Key = key(keys::TOKENIZER_ADD_BOS_TOKEN, "a boolean");
+pub(super) static ADD_EOS: Key = key(keys::TOKENIZER_ADD_EOS_TOKEN, "a boolean");
 
 /// Attributes kept for tokens whose text decides them; each known text gives at most one.
-pub(super) const OVERRIDES: usize = KNOWN.len();
+pub(super) const OVERRIDES: usize = N_KNOWN;
 
 /// Tokens that end a generation: the known texts, three gap-filling ones, three that the file
 /// names.
-pub(super) const ENDS: usize = KNOWN.len() + 6;
+pub(super) const ENDS: usize = N_KNOWN + 6;
 
 /// Special tokens are shorter than this many bytes.
 pub(super) const SPECIAL_BYTES: usize = 1024;
@@ -107,62 +129,43 @@ pub(super) struct Meta<'m> {
 }
 
 impl<'m> Meta<'m> {
-    pub(super) fn read(gguf: &Gguf<'m>) -> Result<Self, TokenizerError> {
-        let model = string(gguf, keys::TOKENIZER_MODEL)?
-            .ok_or(TokenizerError::MissingKey { key: keys::TOKENIZER_MODEL })?;
+    pub(super) fn read(gguf: &Gguf<'m>) -> Result<Self, Fault> {
+        let as_str = |value: Value<'m>| value.as_str();
+        let model = optional(gguf, &MODEL, as_str)?.ok_or(Fault::MissingKey(&MODEL))?;
         let spelling = match model {
             "gpt2" if cfg!(feature = "bpe") => Spelling::ByteLevel,
             "llama" if cfg!(feature = "spm") => Spelling::SpaceMark,
-            other => return Err(TokenizerError::UnknownModel { model: Name::new(other) }),
+            _ => return Err(Fault::UnknownModel),
         };
-        let pre = match spelling {
-            Spelling::ByteLevel => {
-                let name = string(gguf, keys::TOKENIZER_PRE)?.unwrap_or_default();
-                Pre::from_name(name)
-                    .ok_or_else(|| TokenizerError::UnknownPre { pre: Name::new(name) })?
-            }
+        let pre = if spelling.marks_spaces() {
             // SentencePiece does not split words, whatever the key says.
-            Spelling::SpaceMark => Pre {
+            Pre {
                 family: Family::Default,
                 ignore_merges: false,
                 add_bos: true,
                 clean_spaces: false,
-            },
+            }
+        } else {
+            let name = optional(gguf, &PRE, as_str)?.unwrap_or_default();
+            Pre::from_name(name).ok_or(Fault::UnknownPre)?
         };
 
-        let tokens = strings_of(gguf, keys::TOKENIZER_TOKENS)?;
+        let tokens = strings_of(gguf, &TOKENS)?;
         if tokens.is_empty() {
-            return Err(TokenizerError::EmptyVocab);
+            return Err(Fault::EmptyVocab);
         }
-        let merges = match spelling {
-            Spelling::ByteLevel => Some(strings_of(gguf, keys::TOKENIZER_MERGES)?),
-            Spelling::SpaceMark => None,
+        let merges = match spelling.marks_spaces() {
+            false => Some(strings_of(gguf, &MERGES)?),
+            true => None,
         };
-        let types = numbers(
-            gguf,
-            keys::TOKENIZER_TOKEN_TYPE,
-            &tokens,
-            "an array of 32-bit integers",
-            |ty| ty == ValueType::I32,
-        )?;
-        let scores = numbers(gguf, keys::TOKENIZER_SCORES, &tokens, "an array of numbers", |ty| {
-            matches!(ty, ValueType::F32 | ValueType::I32)
-        })?;
-        Ok(Self {
-            spelling,
-            pre,
-            tokens,
-            merges,
-            types: Types(types.map_or(&[], |array| array.bytes())),
-            scores: Scores {
-                bytes: scores.map_or(&[], |array| array.bytes()),
-                integer: scores.is_some_and(|array| array.ty() == ValueType::I32),
-            },
-        })
+        let (types, _) = numbers(gguf, &TYPES, tokens.len(), false)?;
+        let (scores, integer) = numbers(gguf, &SCORES, tokens.len(), true)?;
+        let (types, scores) = (Types(types), Scores { bytes: scores, integer });
+        Ok(Self { spelling, pre, tokens, merges, types, scores })
     }
 
     /// Adds up what an index of this vocabulary takes.
-    pub(super) fn plan(&self) -> Result<TokenizerPlan, TokenizerError> {
+    pub(super) fn plan(&self) -> Result<TokenizerPlan, Fault> {
         let n_vocab = self.tokens.len();
         let n_merges = self.merges.as_ref().map_or(0, Array::len);
         let mut lengths = Lengths::default();
@@ -172,8 +175,8 @@ impl<'m> Meta<'m> {
             }
         }
         // Whether the vocabulary has them is known only once it is indexed.
-        for known in &KNOWN {
-            lengths.add(0, known.text.as_bytes())?;
+        for text in KNOWN.iter().flat_map(|(list, _)| names(list)) {
+            lengths.insert(text.len());
         }
         let n_special_lengths = lengths.count();
 
@@ -203,10 +206,10 @@ impl Default for Lengths {
 
 impl Lengths {
     /// Adds the length of a special token's text.
-    pub(super) fn add(&mut self, token: u32, text: &[u8]) -> Result<(), TokenizerError> {
+    pub(super) fn add(&mut self, token: u32, text: &[u8]) -> Result<(), Fault> {
         let len = text.len();
         if len >= SPECIAL_BYTES {
-            return Err(TokenizerError::SpecialTooLong { token, bytes: len as u64 });
+            return Err(Fault::SpecialTooLong { token, bytes: len });
         }
         self.insert(len);
         Ok(())
@@ -233,60 +236,56 @@ impl Lengths {
     }
 }
 
-/// A string value, or `None` if the key is absent.
-fn string<'m>(gguf: &Gguf<'m>, key: &'static str) -> Result<Option<&'m str>, TokenizerError> {
-    let Some(value) = gguf.get(key) else { return Ok(None) };
-    value.as_str().map(Some).ok_or(TokenizerError::WrongType { key, expected: "a string" })
+/// What `read` makes of a value, or `None` if the key is absent.
+#[inline]
+pub(super) fn optional<'m, T>(
+    gguf: &Gguf<'m>,
+    key: &'static Key,
+    read: impl FnOnce(Value<'m>) -> Option<T>,
+) -> Result<Option<T>, Fault> {
+    match gguf.get(key.name) {
+        Some(value) => read(value).map(Some).ok_or(Fault::WrongType(key)),
+        None => Ok(None),
+    }
 }
 
-/// A boolean value, or `None` if the key is absent.
-pub(super) fn boolean(gguf: &Gguf<'_>, key: &'static str) -> Result<Option<bool>, TokenizerError> {
-    let Some(value) = gguf.get(key) else { return Ok(None) };
-    value.as_bool().map(Some).ok_or(TokenizerError::WrongType { key, expected: "a boolean" })
-}
-
-/// A token number, or `None` if the key is absent or out of the vocabulary's range.
-pub(super) fn token_id(
-    gguf: &Gguf<'_>,
-    key: &'static str,
-    n_vocab: usize,
-) -> Result<Option<u32>, TokenizerError> {
-    let Some(value) = gguf.get(key) else { return Ok(None) };
-    let wrong = TokenizerError::WrongType { key, expected: "a token number" };
-    // Some writers store -1 for "none"; llama.cpp, like this, leaves out what is out of range.
-    let id = value.as_i64().ok_or(wrong)?;
-    Ok(u32::try_from(id).ok().filter(|&id| (id as usize) < n_vocab))
+/// A boolean value, or `default` if the key is absent.
+pub(super) fn boolean(gguf: &Gguf<'_>, key: &'static Key, default: bool) -> Result<bool, Fault> {
+    Ok(optional(gguf, key, |value| value.as_bool())?.unwrap_or(default))
 }
 
 /// A required array of strings, of a size that an index can number.
-fn strings_of<'m>(gguf: &Gguf<'m>, key: &'static str) -> Result<Array<'m>, TokenizerError> {
-    let value = gguf.get(key).ok_or(TokenizerError::MissingKey { key })?;
-    let array = value
-        .as_array()
-        .filter(|array| array.ty() == ValueType::Str || array.is_empty())
-        .ok_or(TokenizerError::WrongType { key, expected: "an array of strings" })?;
-    if array.len() > table::MAX_ENTRIES {
-        return Err(TokenizerError::TooLarge { key, len: array.len() as u64 });
+fn strings_of<'m>(gguf: &Gguf<'m>, key: &'static Key) -> Result<Array<'m>, Fault> {
+    let array = optional(gguf, key, |value| {
+        value.as_array().filter(|array| array.ty() == ValueType::Str || array.is_empty())
+    })?;
+    let array = array.ok_or(Fault::MissingKey(key))?;
+    match array.len() {
+        0..=table::MAX_ENTRIES => Ok(array),
+        len => Err(Fault::TooLarge { key, len }),
     }
-    Ok(array)
 }
 
-/// An optional array with an element for each token.
+/// The bytes of an optional array with 32 bits for each token, and whether they are integers, which
+/// they must be unless they `may_be_float`.
 fn numbers<'m>(
     gguf: &Gguf<'m>,
-    key: &'static str,
-    tokens: &Array<'m>,
-    expected: &'static str,
-    allowed: impl Fn(ValueType) -> bool,
-) -> Result<Option<Array<'m>>, TokenizerError> {
-    let Some(value) = gguf.get(key) else { return Ok(None) };
-    let array = value
-        .as_array()
-        .filter(|array| allowed(array.ty()))
-        .ok_or(TokenizerError::WrongType { key, expected })?;
-    if array.len() < tokens.len() {
-        let (len, tokens) = (array.len() as u64, tokens.len() as u64);
-        return Err(TokenizerError::TooShort { key, len, tokens });
+    key: &'static Key,
+    tokens: usize,
+    may_be_float: bool,
+) -> Result<(&'m [u8], bool), Fault> {
+    let array = optional(gguf, key, |value| {
+        value.as_array().filter(|array| match array.ty() {
+            ValueType::I32 => true,
+            ValueType::F32 => may_be_float,
+            _ => false,
+        })
+    })?;
+    match array {
+        Some(array) if array.len() < tokens => {
+            Err(Fault::TooShort { key, len: array.len(), tokens })
+        }
+        Some(array) => Ok((array.bytes(), array.ty() == ValueType::I32)),
+        None => Ok((&[], false)),
     }
-    Ok(Some(array))
 }

@@ -42,6 +42,7 @@ mod spelling;
 mod spm;
 mod strings;
 mod table;
+mod texts;
 mod unicode;
 mod vocab;
 
@@ -51,18 +52,22 @@ pub use meta::TokenizerPlan;
 pub use unicode::UNICODE_VERSION;
 
 use crate::Token;
-use crate::arena::{ALIGN, Arena};
-use crate::gguf::{Gguf, keys};
+use crate::arena::{ALIGN, Arena, ArenaError};
+use crate::gguf::Gguf;
 
 use attr::Attr;
 use bpe::Merges;
+use error::{Fault, Stop};
 use known::role;
 use merge::Workspace;
-use meta::{LENGTH_WORDS, Meta, boolean, scratch_for};
+use meta::{
+    ADD_BOS, ADD_EOS, ADD_SPACE_PREFIX, ENDS, LENGTH_WORDS, Meta, OVERRIDES, boolean, scratch_for,
+};
 use output::Output;
 use pretokenize::{Pre, Words};
 use special::{Fragment, Fragments, Specials};
 use spm::Stretches;
+use texts::Room;
 use vocab::Vocab;
 
 /// How to encode a text.
@@ -97,7 +102,8 @@ impl<'m, 'b> Tokenizer<'m, 'b> {
     /// # Errors
     /// [`TokenizerError`] for metadata that make no tokenizer.
     pub fn plan(gguf: &Gguf<'m>) -> Result<TokenizerPlan, TokenizerError> {
-        Meta::read(gguf)?.plan()
+        let plan = Meta::read(gguf).and_then(|meta| meta.plan());
+        plan.map_err(|fault| fault.told(gguf, 0))
     }
 
     /// Returns the tokenizer of this file, with its index in `memory`.
@@ -106,27 +112,29 @@ impl<'m, 'b> Tokenizer<'m, 'b> {
     /// [`TokenizerError::MemoryTooSmall`] if `memory` has fewer than [`TokenizerPlan::bytes`];
     /// another [`TokenizerError`] for metadata that make no tokenizer.
     pub fn new_in(gguf: &Gguf<'m>, memory: &'b mut [u8]) -> Result<Self, TokenizerError> {
+        let given = memory.len();
+        Self::build(gguf, memory).map_err(|fault| fault.told(gguf, given))
+    }
+
+    fn build(gguf: &Gguf<'m>, memory: &'b mut [u8]) -> Result<Self, Fault> {
         let meta = Meta::read(gguf)?;
         let plan = meta.plan()?;
-        let (needed, given) = (plan.bytes, memory.len());
-        let small = TokenizerError::MemoryTooSmall { needed, given };
-        if given < needed {
+        let small = Fault::MemoryTooSmall { needed: plan.bytes };
+        if memory.len() < plan.bytes {
             return Err(small);
         }
-        let mut arena = Arena::new(memory);
-        let vocab = Vocab::new(gguf, &meta, &plan, &mut arena)?;
-        let lengths = arena.take(LENGTH_WORDS * plan.n_special_lengths).map_err(|_| small)?;
-        let specials = Specials::new(gguf, &vocab, lengths)?;
+        let memory = IndexMemory::new(&mut Arena::new(memory), &plan).map_err(|_| small)?;
+        let vocab = Vocab::new(gguf, &meta, memory.tokens, memory.overrides, memory.ends)?;
+        let specials = Specials::new(gguf, &vocab, memory.lengths)?;
         let merges = match &meta.merges {
-            Some(array) => Some(Merges::new(array, &mut arena, needed)?),
+            Some(array) => Some(Merges::new(array, memory.merges)?),
             None => None,
         };
-        let flag = |key, default| boolean(gguf, key).map(|set| set.unwrap_or(default));
-        let is_spm = merges.is_none();
+        let is_spm = meta.spelling.marks_spaces();
         Ok(Self {
-            add_space_prefix: flag(keys::TOKENIZER_ADD_SPACE_PREFIX, is_spm)?,
-            add_bos: flag(keys::TOKENIZER_ADD_BOS_TOKEN, meta.pre.add_bos)?,
-            add_eos: flag(keys::TOKENIZER_ADD_EOS_TOKEN, false)?,
+            add_space_prefix: boolean(gguf, &ADD_SPACE_PREFIX, is_spm)?,
+            add_bos: boolean(gguf, &ADD_BOS, meta.pre.add_bos)?,
+            add_eos: boolean(gguf, &ADD_EOS, false)?,
             // A vocabulary without the mark for spaces writes each as that mark's three bytes.
             tokens_per_byte: if is_spm && vocab.find_key(b" ").is_none() { 3 } else { 1 },
             vocab,
@@ -143,12 +151,12 @@ impl<'m, 'b> Tokenizer<'m, 'b> {
 
     /// Returns the token that begins a text, if the vocabulary has one.
     pub const fn bos(&self) -> Option<Token> {
-        self.vocab.roles.bos
+        self.vocab.roles.bos()
     }
 
     /// Returns the token that ends a text.
     pub const fn eos(&self) -> Option<Token> {
-        self.vocab.roles.eos
+        self.vocab.roles.eos()
     }
 
     /// Returns the token that ends a turn of a chat.
@@ -163,12 +171,12 @@ impl<'m, 'b> Tokenizer<'m, 'b> {
 
     /// Returns the token for what has no token.
     pub const fn unknown(&self) -> Option<Token> {
-        self.vocab.roles.unknown
+        self.vocab.roles.unknown()
     }
 
     /// Returns the token that fills up a batch.
     pub const fn padding(&self) -> Option<Token> {
-        self.vocab.roles.padding
+        self.vocab.roles.padding()
     }
 
     /// Returns whether [`EncodeOptions::add_special`] puts [`Self::bos`] before a text.
@@ -251,7 +259,7 @@ impl<'m, 'b> Tokenizer<'m, 'b> {
     }
 
     fn scratch_for(&self, n: usize) -> usize {
-        scratch_for(self.merges.is_none(), self.specials.frame_words(), n)
+        scratch_for(self.is_spm(), self.specials.frame_words(), n)
     }
 
     /// Returns the longest sequence that `scratch` bytes are enough for, at most `n`.
@@ -285,18 +293,39 @@ impl<'m, 'b> Tokenizer<'m, 'b> {
             return Err(TokenizerError::TextTooLong { bytes: text.len() });
         }
         let given = scratch.len();
-        let needed = self.encode_scratch(text.len());
-        let small = TokenizerError::ScratchTooSmall { needed, given };
-        let longest = self.longest_in(given, text.len() + 1);
-        let mut arena = Arena::new(scratch);
-        let frames = arena.take(self.specials.frame_words()).map_err(|_| small)?;
-        let key_room = if self.merges.is_none() { longest } else { 0 };
-        let key_room = arena.take::<u8>(key_room).map_err(|_| small)?;
-        let mut work = Workspace::new(&mut arena, longest).map_err(|_| small)?;
         let mut out = Output::new(out);
+        match self.encode_into(text, options, scratch, &mut out) {
+            Ok(()) => Ok(out.len()),
+            Err(stop) => Err(match stop {
+                Stop::OutputFull => TokenizerError::OutputFull { needed_at_least: out.len() + 1 },
+                Stop::ScratchTooSmall => {
+                    let needed = self.encode_scratch(text.len());
+                    TokenizerError::ScratchTooSmall { needed, given }
+                }
+                Stop::MissingBos => TokenizerError::MissingSpecial { which: "bos" },
+                Stop::MissingEos => TokenizerError::MissingSpecial { which: "eos" },
+                Stop::MissingByte(byte) => TokenizerError::MissingByte { byte },
+            }),
+        }
+    }
+
+    fn encode_into(
+        &self,
+        text: &str,
+        options: EncodeOptions,
+        scratch: &mut [u8],
+        out: &mut Output<'_>,
+    ) -> Result<(), Stop> {
+        let small = |_| Stop::ScratchTooSmall;
+        let longest = self.longest_in(scratch.len(), text.len() + 1);
+        let mut arena = Arena::new(scratch);
+        let frames = arena.take(self.specials.frame_words()).map_err(small)?;
+        let key_room = if self.is_spm() { longest } else { 0 };
+        let key_room = arena.take::<u8>(key_room).map_err(small)?;
+        let mut work = Workspace::new(&mut arena, longest).map_err(small)?;
 
         if options.add_special && self.add_bos {
-            out.push(self.bos().ok_or(TokenizerError::MissingSpecial { which: "bos" })?)?;
+            out.push(self.bos().ok_or(Stop::MissingBos)?)?;
         }
         let mut after_special = true;
         let fragments =
@@ -313,26 +342,17 @@ impl<'m, 'b> Tokenizer<'m, 'b> {
             match &self.merges {
                 Some(merges) if cfg!(feature = "bpe") => {
                     for word in Words::new(self.pre.family, text) {
-                        if word.len() > work.capacity() {
-                            return Err(small);
-                        }
-                        let ignore_merges = self.pre.ignore_merges;
                         let word = word.as_bytes();
-                        bpe::encode_word(
-                            &self.vocab,
-                            merges,
-                            ignore_merges,
-                            word,
-                            &mut work,
-                            &mut out,
-                        )?;
+                        let whole = self.pre.ignore_merges;
+                        bpe::encode_word(&self.vocab, merges, whole, word, &mut work, out)?;
                     }
                 }
                 None if cfg!(feature = "spm") => {
                     let mut prefix = self.add_space_prefix && after_special;
                     for stretch in Stretches::new(&self.vocab, text) {
-                        let key = spm::write_key(stretch, prefix, key_room).ok_or(small)?;
-                        spm::encode_key(&self.vocab, key, &mut work, &mut out)?;
+                        let key = spm::write_key(stretch, prefix, key_room)
+                            .ok_or(Stop::ScratchTooSmall)?;
+                        spm::encode_key(&self.vocab, key, &mut work, out)?;
                         prefix = false;
                     }
                 }
@@ -342,8 +362,33 @@ impl<'m, 'b> Tokenizer<'m, 'b> {
             after_special = false;
         }
         if options.add_special && self.add_eos {
-            out.push(self.eos().ok_or(TokenizerError::MissingSpecial { which: "eos" })?)?;
+            out.push(self.eos().ok_or(Stop::MissingEos)?)?;
         }
-        Ok(out.len())
+        Ok(())
+    }
+
+    const fn is_spm(&self) -> bool {
+        self.vocab.spelling.marks_spaces()
+    }
+}
+
+/// Lent memory, cut up as [`TokenizerPlan::bytes`] adds it up.
+struct IndexMemory<'b> {
+    tokens: Room<'b>,
+    merges: Room<'b>,
+    overrides: &'b mut [u32],
+    ends: &'b mut [u32],
+    lengths: &'b mut [u32],
+}
+
+impl<'b> IndexMemory<'b> {
+    fn new(arena: &mut Arena<'b>, plan: &TokenizerPlan) -> Result<Self, ArenaError> {
+        Ok(Self {
+            tokens: Room::new(arena, plan.n_vocab)?,
+            merges: Room::new(arena, plan.n_merges)?,
+            overrides: arena.take(OVERRIDES)?,
+            ends: arena.take(ENDS)?,
+            lengths: arena.take(LENGTH_WORDS * plan.n_special_lengths)?,
+        })
     }
 }

@@ -1,6 +1,6 @@
 use crate::Token;
 
-use super::TokenizerError;
+use super::error::Stop;
 
 /// The tokens written so far, in the caller's slice.
 #[derive(Debug)]
@@ -15,11 +15,9 @@ impl<'o> Output<'o> {
     }
 
     #[inline]
-    pub(super) fn push(&mut self, token: Token) -> Result<(), TokenizerError> {
-        let needed_at_least = self.len + 1;
-        let full = TokenizerError::OutputFull { needed_at_least };
-        *self.tokens.get_mut(self.len).ok_or(full)? = token;
-        self.len = needed_at_least;
+    pub(super) fn push(&mut self, token: Token) -> Result<(), Stop> {
+        *self.tokens.get_mut(self.len).ok_or(Stop::OutputFull)? = token;
+        self.len += 1;
         Ok(())
     }
 

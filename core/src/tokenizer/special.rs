@@ -9,8 +9,8 @@
 use crate::Token;
 use crate::gguf::{Gguf, keys};
 
-use super::TokenizerError;
 use super::attr::Attr;
+use super::error::Fault;
 use super::meta::{LENGTH_WORDS, Lengths};
 use super::vocab::Vocab;
 
@@ -35,7 +35,7 @@ impl<'b> Specials<'b> {
         gguf: &Gguf<'_>,
         vocab: &Vocab<'_, '_>,
         words: &'b mut [u32],
-    ) -> Result<Self, TokenizerError> {
+    ) -> Result<Self, Fault> {
         let mut lengths = Lengths::default();
         let mut has_user_defined = false;
         for token in vocab.specials() {

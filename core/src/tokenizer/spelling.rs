@@ -16,7 +16,7 @@ use super::hash::{Hash, Hasher, hash_bytes};
 pub(super) const SPACE_MARK: &[u8] = "▁".as_bytes();
 
 /// Keeps texts hashed as themselves apart from keys.
-const VERBATIM: u64 = 1 << 63;
+const VERBATIM: u32 = 1 << 31;
 
 /// Which of the two ways a vocabulary spells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,57 +26,85 @@ pub(super) enum Spelling {
 }
 
 impl Spelling {
+    /// Returns the spelling itself, which is a constant where a build has code for one only.
+    #[inline]
+    const fn built_in(self) -> Self {
+        match (cfg!(feature = "bpe"), cfg!(feature = "spm")) {
+            (true, false) => Self::ByteLevel,
+            (false, true) => Self::SpaceMark,
+            _ => self,
+        }
+    }
+
+    /// True if it is SentencePiece's.
+    #[inline]
+    pub(super) const fn marks_spaces(self) -> bool {
+        matches!(self.built_in(), Self::SpaceMark)
+    }
+
     /// Splits the first byte of the key from what is left of a stored text; `None` at its end
     /// and where it spells no key.
     #[inline]
     pub(super) fn split(self, stored: &[u8]) -> Option<(u8, &[u8])> {
-        match self {
-            Spelling::ByteLevel => split_byte_level(stored),
-            Spelling::SpaceMark => match stored.split_first()? {
-                (b' ', _) => None,
-                (&lead, rest) => match stored.strip_prefix(SPACE_MARK) {
-                    Some(rest) => Some((b' ', rest)),
-                    None => Some((lead, rest)),
-                },
+        if !self.marks_spaces() {
+            return split_byte_level(stored);
+        }
+        match stored.split_first()? {
+            (b' ', _) => None,
+            (&lead, rest) => match stored.strip_prefix(SPACE_MARK) {
+                Some(rest) => Some((b' ', rest)),
+                None => Some((lead, rest)),
             },
         }
     }
 
     /// Returns the hash under which a stored text is indexed.
-    #[inline]
-    pub(super) fn hash_stored(self, stored: &[u8], seed: u64) -> Hash {
-        if self == Spelling::SpaceMark
+    pub(super) fn hash_stored(self, stored: &[u8], seed: u32) -> Hash {
+        if self.marks_spaces()
             && let Some(hash) = hash_word(stored, seed)
         {
             return hash;
         }
         let mut hasher = Hasher::new(seed);
-        let mut rest = stored;
-        while let Some((byte, after)) = self.split(rest) {
-            hasher.push(byte);
-            rest = after;
+        match self.feed(&mut hasher, stored) {
+            [] => hasher.finish(),
+            _ => hash_bytes(stored, seed ^ VERBATIM),
         }
-        if rest.is_empty() { hasher.finish() } else { hash_bytes(stored, seed ^ VERBATIM) }
+    }
+
+    /// Feeds the key that a stored text begins with, and returns what is left of the text.
+    fn feed<'t>(self, hasher: &mut Hasher, mut stored: &'t [u8]) -> &'t [u8] {
+        while let Some((byte, after)) = self.split(stored) {
+            hasher.push(byte);
+            stored = after;
+        }
+        stored
+    }
+
+    /// Takes what spells `key` off the front of a stored text; `None` if it begins otherwise.
+    #[inline]
+    fn strip<'t>(self, mut stored: &'t [u8], key: &[u8]) -> Option<&'t [u8]> {
+        for &expected in key {
+            let (byte, after) = self.split(stored)?;
+            if byte != expected {
+                return None;
+            }
+            stored = after;
+        }
+        Some(stored)
     }
 
     /// True if a stored text spells `key`.
     #[inline]
     pub(super) fn spells(self, stored: &[u8], key: &[u8]) -> bool {
-        let mut rest = stored;
-        for &expected in key {
-            match self.split(rest) {
-                Some((byte, after)) if byte == expected => rest = after,
-                _ => return false,
-            }
-        }
-        rest.is_empty()
+        self.strip(stored, key).is_some_and(<[u8]>::is_empty)
     }
 }
 
 /// Returns the hash of a short text with no mark or space but a mark in front, which most texts
 /// of a vocabulary are: eight bytes at a time instead of one.
 #[inline]
-fn hash_word(stored: &[u8], seed: u64) -> Option<Hash> {
+fn hash_word(stored: &[u8], seed: u32) -> Option<Hash> {
     let (marked, word) = match stored.strip_prefix(SPACE_MARK) {
         Some(word) => (true, word),
         None => (false, stored),
@@ -123,43 +151,27 @@ pub(super) struct Merge<'m>(pub(super) &'m [u8]);
 impl Merge<'_> {
     /// Returns the hash of the rule's pair, as [`pair_hash`] gives it; `None` for a rule that
     /// no text can use.
-    pub(super) fn hash(self, seed: u64) -> Option<Hash> {
+    pub(super) fn hash(self, seed: u32) -> Option<Hash> {
         let mut hasher = Hasher::new(seed);
-        let mut rest = self.0;
-        while let Some((byte, after)) = split_byte_level(rest) {
-            hasher.push(byte);
-            rest = after;
-        }
+        let rest = Spelling::ByteLevel.feed(&mut hasher, self.0);
         let left = u32::try_from(hasher.len()).ok().filter(|&left| left > 0)?;
-        rest = rest.strip_prefix(b" ")?;
-        while let Some((byte, after)) = split_byte_level(rest) {
-            hasher.push(byte);
-            rest = after;
-        }
-        (rest.is_empty() && hasher.len() > u64::from(left)).then(|| hasher.finish().with(left))
+        let rest = Spelling::ByteLevel.feed(&mut hasher, rest.strip_prefix(b" ")?);
+        (rest.is_empty() && hasher.len() > left as usize).then(|| hasher.finish().with(left))
     }
 
     /// True if the rule joins `pair[..left]` and `pair[left..]`.
     #[inline]
     pub(super) fn joins(self, pair: &[u8], left: usize) -> bool {
-        let mut rest = self.0;
-        for (at, &expected) in pair.iter().enumerate() {
-            if at == left {
-                let Some(after) = rest.strip_prefix(b" ") else { return false };
-                rest = after;
-            }
-            match split_byte_level(rest) {
-                Some((byte, after)) if byte == expected => rest = after,
-                _ => return false,
-            }
-        }
-        rest.is_empty()
+        let Some((left, right)) = pair.split_at_checked(left) else { return false };
+        let rest = Spelling::ByteLevel.strip(self.0, left);
+        rest.and_then(|rest| rest.strip_prefix(b" "))
+            .is_some_and(|rest| Spelling::ByteLevel.spells(rest, right))
     }
 }
 
 /// Returns the hash of `pair` split after its first `left` bytes.
 #[inline]
-pub(super) fn pair_hash(pair: &[u8], left: usize, seed: u64) -> Hash {
+pub(super) fn pair_hash(pair: &[u8], left: usize, seed: u32) -> Hash {
     hash_bytes(pair, seed).with(left as u32)
 }
 

@@ -1,7 +1,7 @@
 //! SentencePiece's BPE: a whole text, spaces included, joined by the scores of the tokens that
 //! joining gives.
 
-use super::TokenizerError;
+use super::error::Stop;
 use super::merge::{NEVER, Workspace};
 use super::output::Output;
 use super::spelling::SPACE_MARK;
@@ -80,7 +80,7 @@ pub(super) fn encode_key(
     key: &[u8],
     work: &mut Workspace<'_>,
     out: &mut Output<'_>,
-) -> Result<(), TokenizerError> {
+) -> Result<(), Stop> {
     let rank = |pair: &[u8], _| match vocab.find_key(pair) {
         Some(token) => rank_of_score(vocab.score(token)),
         None => NEVER,
@@ -116,13 +116,9 @@ fn utf8_len(lead: u8) -> usize {
     }
 }
 
-fn encode_bytes(
-    vocab: &Vocab<'_, '_>,
-    bytes: &[u8],
-    out: &mut Output<'_>,
-) -> Result<(), TokenizerError> {
+fn encode_bytes(vocab: &Vocab<'_, '_>, bytes: &[u8], out: &mut Output<'_>) -> Result<(), Stop> {
     for &byte in bytes {
-        out.push(byte_token(vocab, byte).ok_or(TokenizerError::MissingByte { byte })?)?;
+        out.push(byte_token(vocab, byte).ok_or(Stop::MissingByte(byte))?)?;
     }
     Ok(())
 }

@@ -2,7 +2,8 @@
 
 use crate::gguf::Array;
 
-use super::TokenizerError;
+use super::error::Fault;
+use super::meta::Key;
 
 /// One offset is kept for this many strings; the others are walked to.
 ///
@@ -27,26 +28,25 @@ impl<'m, 'b> Strings<'m, 'b> {
     /// Walks the array once and keeps every eighth offset.
     ///
     /// # Errors
-    /// [`TokenizerError::WrongType`] if the bytes are not `array.len()` strings,
-    /// [`TokenizerError::TooLarge`] if an offset does not fit in 32 bits.
+    /// [`Fault::WrongType`] if the bytes are not `array.len()` strings,
+    /// [`Fault::TooLarge`] if an offset does not fit in 32 bits.
     pub(super) fn new(
-        key: &'static str,
+        key: &'static Key,
         array: &Array<'m>,
         checkpoints: &'b mut [u32],
-    ) -> Result<Self, TokenizerError> {
+    ) -> Result<Self, Fault> {
         let bytes = array.bytes();
         let len = array.len();
         let mut rest = bytes;
         for number in 0..len {
             if number % STRIDE == 0 {
                 let offset = u32::try_from(bytes.len() - rest.len())
-                    .map_err(|_| TokenizerError::TooLarge { key, len: len as u64 })?;
+                    .map_err(|_| Fault::TooLarge { key, len })?;
                 if let Some(kept) = checkpoints.get_mut(number / STRIDE) {
                     *kept = offset;
                 }
             }
-            (_, rest) = split_string(rest)
-                .ok_or(TokenizerError::WrongType { key, expected: "an array of strings" })?;
+            (_, rest) = split_string(rest).ok_or(Fault::WrongType(key))?;
         }
         Ok(Self { bytes, checkpoints, len })
     }

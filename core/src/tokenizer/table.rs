@@ -16,7 +16,7 @@ use super::hash::Hash;
 const MAX_PROBES: usize = 1024;
 
 /// Seeds tried before a build gives up.
-pub(super) const SEEDS: u64 = 8;
+pub(super) const SEEDS: u32 = 8;
 
 /// Numbers are below this, so that at least eight bits of a slot are left for the hash.
 pub(super) const MAX_ENTRIES: usize = 1 << 24;
@@ -42,7 +42,7 @@ pub(super) struct Table<'b> {
     slots: &'b [u32],
     number_mask: u32,
     reach: usize,
-    pub(super) seed: u64,
+    pub(super) seed: u32,
 }
 
 /// The index while it is filled.
@@ -51,7 +51,7 @@ pub(super) struct TableBuilder<'b> {
     slots: &'b mut [u32],
     number_mask: u32,
     reach: usize,
-    pub(super) seed: u64,
+    pub(super) seed: u32,
 }
 
 impl<'b> TableBuilder<'b> {

@@ -1,38 +1,92 @@
 //! The vocabulary: texts, attributes and special tokens, and the index from text to token.
 
 use crate::Token;
-use crate::arena::Arena;
 use crate::gguf::{Gguf, keys};
 
-use super::TokenizerError;
 use super::attr::Attr;
+use super::error::Fault;
 use super::hash::hash_bytes;
-use super::known::{KNOWN, SINGLE_ROLES, role};
-use super::meta::token_id;
-use super::meta::{ENDS, Meta, OVERRIDES, Scores, TokenizerPlan, Types};
+use super::known::{KNOWN, SINGLE_ROLES, names, role};
+use super::meta::{Key, Meta, Scores, Types, optional};
 use super::spelling::{SPACE_MARK, Spelling};
-use super::strings::{Strings, checkpoints_for};
-use super::table::{Insert, Table, TableBuilder, slots_for};
+use super::strings::Strings;
+use super::texts::{Kind, Room, Texts};
 
 /// Bits of an override that hold the token; the rest hold its attributes.
 const TOKEN_BITS: u32 = 24;
 const TOKEN_MASK: u32 = (1 << TOKEN_BITS) - 1;
 
-/// Tokens that a file gives a part to.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Roles {
-    pub(super) bos: Option<Token>,
-    pub(super) eos: Option<Token>,
-    pub(super) unknown: Option<Token>,
-    pub(super) padding: Option<Token>,
-    /// In the order of the bits of [`role`]: end of turn, end of message, gap filling.
-    pub(super) single: [Option<Token>; SINGLE_ROLES],
+/// Parts that a file gives to tokens: places in [`Roles`], behind the single roles.
+const BOS: usize = SINGLE_ROLES;
+const EOS: usize = BOS + 1;
+const UNKNOWN: usize = EOS + 1;
+const PADDING: usize = UNKNOWN + 1;
+const N_ROLES: usize = PADDING + 1;
+
+const fn token_key(name: &'static str) -> Key {
+    Key { name, expected: "a token number" }
 }
 
+/// The keys that name tokens, in the order of [`Roles`].
+static ROLE_KEYS: [Key; N_ROLES] = [
+    token_key(keys::TOKENIZER_EOT_TOKEN_ID),
+    token_key(keys::TOKENIZER_EOM_TOKEN_ID),
+    token_key(keys::TOKENIZER_FIM_PRE_TOKEN_ID),
+    token_key(keys::TOKENIZER_FIM_SUF_TOKEN_ID),
+    token_key(keys::TOKENIZER_FIM_MID_TOKEN_ID),
+    token_key(keys::TOKENIZER_FIM_PAD_TOKEN_ID),
+    token_key(keys::TOKENIZER_FIM_REP_TOKEN_ID),
+    token_key(keys::TOKENIZER_FIM_SEP_TOKEN_ID),
+    token_key(keys::TOKENIZER_BOS_TOKEN_ID),
+    token_key(keys::TOKENIZER_EOS_TOKEN_ID),
+    token_key(keys::TOKENIZER_UNKNOWN_TOKEN_ID),
+    token_key(keys::TOKENIZER_PADDING_TOKEN_ID),
+];
+
+/// The tokens that have a part: the single roles in the order of the bits of [`role`], then those
+/// that only a file gives.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Roles([Option<Token>; N_ROLES]);
+
 impl Roles {
+    /// Reads the parts that the file gives, of a vocabulary of `n` tokens.
+    fn read(gguf: &Gguf<'_>, spelling: Spelling, n: usize) -> Result<Self, Fault> {
+        let mut roles = Self::default();
+        let [.., bos, eos, unknown, _] = &mut roles.0;
+        match spelling.marks_spaces() {
+            true => (*bos, *eos, *unknown) = (Some(1), Some(2), Some(0)),
+            false => (*bos, *eos) = (Some(11), Some(11)),
+        }
+        for (role, key) in roles.0.iter_mut().zip(&ROLE_KEYS) {
+            // Some writers store -1 for "none"; llama.cpp, like this, leaves out what is out of
+            // range.
+            let id = optional(gguf, key, |value| value.as_i64())?;
+            let id = id.and_then(|id| u32::try_from(id).ok());
+            let known = |&id: &Token| (id as usize) < n;
+            *role = id.filter(known).or(role.filter(known));
+        }
+        Ok(roles)
+    }
+
     /// Returns the token that has one of the single roles.
     pub(super) fn single(&self, role: u16) -> Option<Token> {
-        *self.single.get(role.trailing_zeros() as usize)?
+        *self.0.get(role.trailing_zeros() as usize)?
+    }
+
+    pub(super) const fn bos(&self) -> Option<Token> {
+        self.0[BOS]
+    }
+
+    pub(super) const fn eos(&self) -> Option<Token> {
+        self.0[EOS]
+    }
+
+    pub(super) const fn unknown(&self) -> Option<Token> {
+        self.0[UNKNOWN]
+    }
+
+    pub(super) const fn padding(&self) -> Option<Token> {
+        self.0[PADDING]
     }
 }
 
@@ -40,8 +94,7 @@ impl Roles {
 pub(super) struct Vocab<'m, 'b> {
     pub(super) spelling: Spelling,
     pub(super) roles: Roles,
-    strings: Strings<'m, 'b>,
-    index: Table<'b>,
+    texts: Texts<'m, 'b>,
     types: Types<'m>,
     scores: Scores<'m>,
     /// Attributes that differ from the types: `attributes << 24 | token`, in no order.
@@ -68,114 +121,81 @@ impl ByteSet {
 }
 
 impl<'m, 'b> Vocab<'m, 'b> {
+    /// Indexes the tokens in `room`. `overrides` and `ends` are as long as [`OVERRIDES`] and
+    /// [`ENDS`] say.
+    ///
+    /// [`OVERRIDES`]: super::meta::OVERRIDES
+    /// [`ENDS`]: super::meta::ENDS
     pub(super) fn new(
         gguf: &Gguf<'m>,
         meta: &Meta<'m>,
-        plan: &TokenizerPlan,
-        arena: &mut Arena<'b>,
-    ) -> Result<Self, TokenizerError> {
-        let given = arena.left();
-        let small = |_| TokenizerError::MemoryTooSmall { needed: plan.bytes, given };
-        let n = plan.n_vocab;
-        let checkpoints = arena.take(checkpoints_for(n)).map_err(small)?;
-        let slots = arena.take(slots_for(n)).map_err(small)?;
-        let overrides = arena.take(OVERRIDES).map_err(small)?;
-        let ends = arena.take(ENDS).map_err(small)?;
-
-        let strings = Strings::new(keys::TOKENIZER_TOKENS, &meta.tokens, checkpoints)?;
-        let index = index(&strings, meta.spelling, TableBuilder::new(slots, n))?;
-        check_scores(meta, n)?;
+        room: Room<'b>,
+        overrides: &'b mut [u32],
+        ends: &'b mut [u32],
+    ) -> Result<Self, Fault> {
+        let spelling = meta.spelling;
+        let texts = Texts::new(Kind::Tokens(spelling), &meta.tokens, room)?;
+        check_scores(meta)?;
         let mut vocab = Self {
-            spelling: meta.spelling,
-            roles: Roles::default(),
-            strings,
-            index,
+            spelling,
+            roles: Roles::read(gguf, spelling, texts.strings.len())?,
+            texts,
             types: meta.types,
             scores: meta.scores,
             overrides: &[],
             ends: &[],
-            before_space: before_space(&strings, meta.spelling),
+            before_space: before_space(&texts.strings, spelling),
         };
-        vocab.roles = vocab.roles_in_file(gguf)?;
         vocab.find_known(overrides, ends);
         Ok(vocab)
-    }
-
-    fn roles_in_file(&self, gguf: &Gguf<'_>) -> Result<Roles, TokenizerError> {
-        let n = self.len();
-        let read = |key, default: Option<Token>| {
-            let default = default.filter(|&id| (id as usize) < n);
-            token_id(gguf, key, n).map(|id| id.or(default))
-        };
-        let (bos, eos, unknown) = match self.spelling {
-            Spelling::ByteLevel => (Some(11), Some(11), None),
-            Spelling::SpaceMark => (Some(1), Some(2), Some(0)),
-        };
-        Ok(Roles {
-            bos: read(keys::TOKENIZER_BOS_TOKEN_ID, bos)?,
-            eos: read(keys::TOKENIZER_EOS_TOKEN_ID, eos)?,
-            unknown: read(keys::TOKENIZER_UNKNOWN_TOKEN_ID, unknown)?,
-            padding: read(keys::TOKENIZER_PADDING_TOKEN_ID, None)?,
-            single: [
-                read(keys::TOKENIZER_EOT_TOKEN_ID, None)?,
-                read(keys::TOKENIZER_EOM_TOKEN_ID, None)?,
-                read(keys::TOKENIZER_FIM_PRE_TOKEN_ID, None)?,
-                read(keys::TOKENIZER_FIM_SUF_TOKEN_ID, None)?,
-                read(keys::TOKENIZER_FIM_MID_TOKEN_ID, None)?,
-                read(keys::TOKENIZER_FIM_PAD_TOKEN_ID, None)?,
-                read(keys::TOKENIZER_FIM_REP_TOKEN_ID, None)?,
-                read(keys::TOKENIZER_FIM_SEP_TOKEN_ID, None)?,
-            ],
-        })
     }
 
     /// Gives the tokens of known texts their parts, as llama.cpp does.
     fn find_known(&mut self, overrides: &'b mut [u32], ends: &'b mut [u32]) {
         let mut overrides = List::new(overrides);
         let mut ends = List::new(ends);
-        for known in &KNOWN {
-            let Some(token) = self.find_stored(known.text.as_bytes()) else { continue };
-            let mut special = known.roles & role::END != 0;
-            if special {
-                ends.add(token);
-            }
-            for (at, single) in self.roles.single.iter_mut().enumerate() {
-                if known.roles >> at & 1 == 1 && single.is_none() {
-                    *single = Some(token);
-                    special = true;
+        for (list, roles) in &KNOWN {
+            for text in names(list) {
+                let Some(token) = self.find_stored(text) else { continue };
+                let mut special = roles & role::END != 0;
+                if special {
+                    ends.add(token);
                 }
+                for (at, single) in self.roles.0.iter_mut().take(SINGLE_ROLES).enumerate() {
+                    if roles >> at & 1 == 1 && single.is_none() {
+                        *single = Some(token);
+                        special = true;
+                    }
+                }
+                let attr = self.types.get(token);
+                let attr = if roles & role::SHOWN != 0 {
+                    Attr::USER
+                } else if special && !attr.any(Attr::CONTROL) {
+                    attr.or(Attr::CONTROL)
+                } else {
+                    continue;
+                };
+                overrides.set_attr(token, attr);
             }
-            let attr = self.types.get(token);
-            let attr = if known.roles & role::SHOWN != 0 {
-                Attr::USER
-            } else if special && !attr.any(Attr::CONTROL) {
-                attr.or(Attr::CONTROL)
-            } else {
-                continue;
-            };
-            overrides.set_attr(token, attr);
         }
-        let [eot, eom, _, _, _, fim_pad, fim_rep, fim_sep] = self.roles.single;
-        for token in [self.roles.eos, eot, eom, fim_pad, fim_rep, fim_sep].into_iter().flatten() {
+        let [eot, eom, _, _, _, fim_pad, fim_rep, fim_sep, _, eos, ..] = self.roles.0;
+        for token in [eos, eot, eom, fim_pad, fim_rep, fim_sep].into_iter().flatten() {
             ends.add(token);
         }
 
         // Two texts end a generation in some families and not in others; the company they keep
         // tells which.
-        let among = |ends: &List<'_>, text: &[u8]| {
-            ends.as_slice().iter().copied().find(|&token| self.text(token) == text)
-        };
-        let has = |ends: &List<'_>, text: &[u8]| among(ends, text).is_some();
-        let calls = has(&ends, b"<|call|>") || has(&ends, b"<|calls|>");
-        if calls
-            && (has(&ends, b"<|return|>") || has(&ends, b"<|flush|>"))
-            && let Some(token) = among(&ends, b"<|end|>")
+        let calls = self.ends_with(&ends, b"<|call|>").or(self.ends_with(&ends, b"<|calls|>"));
+        let returns = self.ends_with(&ends, b"<|return|>").or(self.ends_with(&ends, b"<|flush|>"));
+        if calls.and(returns).is_some()
+            && let Some(token) = self.ends_with(&ends, b"<|end|>")
         {
             ends.remove(token);
             overrides.set_attr(token, Attr::USER);
         }
-        if (has(&ends, b"<|tool_response>") || has(&ends, b"<|plamo:eos|>"))
-            && let Some(token) = among(&ends, b"</s>")
+        let others = self.ends_with(&ends, b"<|tool_response>");
+        if others.or(self.ends_with(&ends, b"<|plamo:eos|>")).is_some()
+            && let Some(token) = self.ends_with(&ends, b"</s>")
         {
             ends.remove(token);
             overrides.set_attr(token, Attr::NORMAL);
@@ -184,25 +204,25 @@ impl<'m, 'b> Vocab<'m, 'b> {
         self.ends = ends.finish();
     }
 
+    /// Returns the token of this text if it is among those that end a generation.
+    fn ends_with(&self, ends: &List<'_>, text: &[u8]) -> Option<Token> {
+        self.find_stored(text).filter(|token| ends.as_slice().contains(token))
+    }
+
     /// Returns the number of tokens.
     pub(super) const fn len(&self) -> usize {
-        self.strings.len()
+        self.texts.strings.len()
     }
 
     /// Returns a token's text as stored; empty for a number out of range.
     #[inline]
     pub(super) fn text(&self, token: Token) -> &'m [u8] {
-        self.strings.get(token).unwrap_or_default()
+        self.texts.get(token).unwrap_or_default()
     }
 
     /// Returns the tokens that are found in text as they are written.
     pub(super) fn specials(&self) -> impl Iterator<Item = Token> {
-        let by_type = |&token: &Token| self.types.get(token).any(Attr::SPECIAL);
-        let overridden = self.overrides.iter().map(|word| word & TOKEN_MASK);
-        (0..self.len() as u32)
-            .filter(by_type)
-            .chain(overridden.filter(move |token| !by_type(token)))
-            .filter(|&token| self.attr(token).any(Attr::SPECIAL))
+        (0..self.len() as u32).filter(|&token| self.attr(token).any(Attr::SPECIAL))
     }
 
     /// True if some token's key has `byte` right before a space, so that a merge may join them.
@@ -231,50 +251,22 @@ impl<'m, 'b> Vocab<'m, 'b> {
 
     /// Returns the token stored exactly so.
     pub(super) fn find_stored(&self, text: &[u8]) -> Option<Token> {
-        let hash = self.spelling.hash_stored(text, self.index.seed);
-        self.index.find(hash, |token| self.text(token) == text)
+        let hash = self.spelling.hash_stored(text, self.texts.index.seed);
+        self.texts.index.find(hash, |token| self.text(token) == text)
     }
 
     /// Returns the token that spells `key`.
     #[inline]
     pub(super) fn find_key(&self, key: &[u8]) -> Option<Token> {
-        let hash = hash_bytes(key, self.index.seed);
-        self.index.find(hash, |token| self.spelling.spells(self.text(token), key))
-    }
-}
-
-/// Enters every text under the key it spells.
-fn index<'b>(
-    strings: &Strings<'_, '_>,
-    spelling: Spelling,
-    mut table: TableBuilder<'b>,
-) -> Result<Table<'b>, TokenizerError> {
-    'seeds: loop {
-        for (token, text) in (0..).zip(strings.iter()) {
-            // An empty text is a token that no text is encoded to.
-            if text.is_empty() {
-                continue;
-            }
-            let hash = spelling.hash_stored(text, table.seed);
-            match table.insert(hash, token, |other| strings.get(other) == Some(text)) {
-                Insert::Done => {}
-                Insert::Present(first) => {
-                    return Err(TokenizerError::DuplicateToken { first, second: token });
-                }
-                Insert::Clustered if table.next_seed() => continue 'seeds,
-                Insert::Clustered => {
-                    return Err(TokenizerError::Clustered { key: keys::TOKENIZER_TOKENS });
-                }
-            }
-        }
-        return Ok(table.finish());
+        let hash = hash_bytes(key, self.texts.index.seed);
+        self.texts.index.find(hash, |token| self.spelling.spells(self.text(token), key))
     }
 }
 
 /// Returns the bytes that some key of SentencePiece has right before a space.
 fn before_space(strings: &Strings<'_, '_>, spelling: Spelling) -> ByteSet {
     let mut set = ByteSet::default();
-    if spelling == Spelling::SpaceMark {
+    if spelling.marks_spaces() {
         for text in strings.iter() {
             // Most texts have the mark in front, if at all.
             if !text.iter().skip(1).any(|&b| SPACE_MARK.first() == Some(&b)) {
@@ -296,12 +288,12 @@ fn before_space(strings: &Strings<'_, '_>, spelling: Spelling) -> ByteSet {
 }
 
 /// Scores rank merges, and what is not a number has no rank.
-fn check_scores(meta: &Meta<'_>, n: usize) -> Result<(), TokenizerError> {
-    if meta.spelling == Spelling::ByteLevel {
+fn check_scores(meta: &Meta<'_>) -> Result<(), Fault> {
+    if !meta.spelling.marks_spaces() {
         return Ok(());
     }
-    match (0..n as u32).find(|&token| meta.scores.get(token).is_nan()) {
-        Some(token) => Err(TokenizerError::ScoreNotANumber { token }),
+    match (0..meta.tokens.len() as u32).find(|&token| meta.scores.get(token).is_nan()) {
+        Some(token) => Err(Fault::ScoreNotANumber { token }),
         None => Ok(()),
     }
 }

@@ -9,6 +9,8 @@ mod gpt2;
 mod llama3;
 mod scan;
 
+use super::known::names;
+
 /// How words are found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(not(feature = "pretokenizers"), allow(dead_code))] // names of the others mean nothing
@@ -40,6 +42,7 @@ pub(super) struct Pre {
     pub(super) clean_spaces: bool,
 }
 
+#[cfg_attr(not(feature = "pretokenizers"), allow(dead_code))] // as the families of `PRES`
 impl Pre {
     const fn new(family: Family) -> Self {
         Self { family, ignore_merges: false, add_bos: false, clean_spaces: true }
@@ -52,9 +55,8 @@ impl Pre {
     /// Returns the settings for a value of `tokenizer.ggml.pre`, as llama.cpp has them.
     pub(super) fn from_name(name: &str) -> Option<Self> {
         let name = if name.is_empty() { "default" } else { name };
-        let has =
-            |names: &str| names.as_bytes().split(|&b| b == b' ').any(|n| n == name.as_bytes());
-        PRES.iter().find(|(names, _)| has(names)).map(|&(_, pre)| pre)
+        let mut found = PRES.iter().filter(|(list, _)| names(list).any(|n| n == name.as_bytes()));
+        found.next().map(|&(_, pre)| pre)
     }
 }
 
