@@ -10,7 +10,7 @@ impl Attr {
     pub(super) const UNKNOWN: Attr = Attr(1 << 1);
     pub(super) const CONTROL: Attr = Attr(1 << 2);
     pub(super) const USER: Attr = Attr(1 << 3);
-    pub(super) const UNUSED: Attr = Attr(1 << 4);
+    /// Behind the bit of unused tokens, which nothing asks about.
     pub(super) const BYTE: Attr = Attr(1 << 5);
     /// Tokens that are found in text as they are written, before anything is split.
     pub(super) const SPECIAL: Attr = Attr::CONTROL.or(Attr::USER).or(Attr::UNKNOWN);
@@ -20,12 +20,8 @@ impl Attr {
     /// Returns the attribute for a value of `tokenizer.ggml.token_type`.
     pub(super) const fn from_type(ty: i32) -> Self {
         match ty {
-            1 => Attr::NORMAL,
-            2 => Attr::UNKNOWN,
-            3 => Attr::CONTROL,
-            4 => Attr::USER,
-            5 => Attr::UNUSED,
-            6 => Attr::BYTE,
+            // The types of the file are the bits in order.
+            1..=6 => Attr(1 << (ty - 1)),
             _ => Attr::UNDEFINED,
         }
     }

@@ -26,7 +26,7 @@ impl<'m, 'b> Merges<'m, 'b> {
     }
 
     /// Returns the rank of joining `pair[..left]` and `pair[left..]`, [`NEVER`] if no rule does.
-    #[inline]
+    #[cfg_attr(target_pointer_width = "64", inline)]
     fn rank(&self, pair: &[u8], left: usize) -> u32 {
         if pair.len() >= self.longest {
             return NEVER;

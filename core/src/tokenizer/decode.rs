@@ -162,7 +162,7 @@ impl<'m> TokenBytes<'m> {
 impl Iterator for TokenBytes<'_> {
     type Item = u8;
 
-    #[inline]
+    #[cfg_attr(target_pointer_width = "64", inline)]
     fn next(&mut self) -> Option<u8> {
         let (&first, after) = self.rest.split_first()?;
         let (byte, rest) = match self.how {
@@ -180,6 +180,6 @@ const REPLACEMENT: &str = "\u{fffd}";
 
 /// Reads the byte in a text like `<0x0A>`, 0 where there is none.
 fn byte_named(text: &[u8]) -> u8 {
-    let digits = text.get(3..5).and_then(|digits| core::str::from_utf8(digits).ok());
-    digits.and_then(|digits| u8::from_str_radix(digits, 16).ok()).unwrap_or(0)
+    let digit = |at: usize| char::from(*text.get(at)?).to_digit(16);
+    digit(3).zip(digit(4)).map_or(0, |(high, low)| (high << 4 | low) as u8)
 }

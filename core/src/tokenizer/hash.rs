@@ -16,20 +16,20 @@ impl Hash {
     }
 
     /// Returns the slot of a table of `slots` where the search starts.
-    #[inline]
+    #[cfg_attr(target_pointer_width = "64", inline)]
     pub(super) const fn slot(self, slots: usize) -> usize {
         // The low half as a fraction of the table: no division, any table size.
         (((self.0 & 0xffff_ffff) * slots as u64) >> 32) as usize
     }
 
     /// Returns the half of the bits that [`Self::slot`] does not use.
-    #[inline]
+    #[cfg_attr(target_pointer_width = "64", inline)]
     pub(super) const fn tag(self) -> u32 {
         (self.0 >> 32) as u32
     }
 
     /// Returns the hash of the pair of what was hashed and `extra`.
-    #[inline]
+    #[cfg_attr(target_pointer_width = "64", inline)]
     pub(super) const fn with(self, extra: u32) -> Self {
         Self(mix(self.0, extra))
     }
@@ -41,13 +41,13 @@ const START: u64 = 0x6a09_e667_f3bc_c909;
 const MIX: u32 = 0x9e37_79b9;
 
 /// Takes a word in: the low half times [`MIX`], plus the high half, which never overflows.
-#[inline]
+#[cfg_attr(target_pointer_width = "64", inline)]
 const fn mix(state: u64, word: u32) -> u64 {
     (state as u32 ^ word) as u64 * MIX as u64 + (state >> 32)
 }
 
 /// Returns the hash of `bytes`.
-#[inline]
+#[cfg_attr(target_pointer_width = "64", inline)]
 pub(super) fn hash_bytes(bytes: &[u8], seed: u32) -> Hash {
     let mut state = mix(START, seed);
     let (words, rest) = bytes.as_chunks::<4>();
@@ -55,12 +55,18 @@ pub(super) fn hash_bytes(bytes: &[u8], seed: u32) -> Hash {
         state = mix(state, u32::from_le_bytes(*word));
     }
     if !rest.is_empty() {
-        state = mix(state, rest.iter().rev().fold(0, |word, &b| word << 8 | u32::from(b)));
+        state = mix(
+            state,
+            match bytes.last_chunk::<4>() {
+                Some(last) => u32::from_le_bytes(*last) >> (32 - 8 * rest.len()),
+                None => rest.iter().rev().fold(0, |word, &b| word << 8 | u32::from(b)),
+            },
+        );
     }
     finish(state, bytes.len())
 }
 
-#[inline]
+#[cfg_attr(target_pointer_width = "64", inline)]
 const fn finish(state: u64, len: usize) -> Hash {
     Hash(mix(mix(state, len as u32), 0))
 }
@@ -74,12 +80,12 @@ pub(super) struct Hasher {
 }
 
 impl Hasher {
-    #[inline]
+    #[cfg_attr(target_pointer_width = "64", inline)]
     pub(super) const fn new(seed: u32) -> Self {
         Self { state: mix(START, seed), word: 0, len: 0 }
     }
 
-    #[inline]
+    #[cfg_attr(target_pointer_width = "64", inline)]
     pub(super) const fn push(&mut self, byte: u8) {
         self.word |= (byte as u32) << (8 * (self.len & 3));
         self.len += 1;
@@ -90,12 +96,12 @@ impl Hasher {
     }
 
     /// Returns how many bytes were fed.
-    #[inline]
+    #[cfg_attr(target_pointer_width = "64", inline)]
     pub(super) const fn len(&self) -> usize {
         self.len
     }
 
-    #[inline]
+    #[cfg_attr(target_pointer_width = "64", inline)]
     pub(super) const fn finish(self) -> Hash {
         let state = if self.len & 3 == 0 { self.state } else { mix(self.state, self.word) };
         finish(state, self.len)

@@ -112,13 +112,13 @@ impl Chain<'_, '_> {
     }
 
     /// Bytes of the symbol at `at`, never 0 so that a walk always moves on.
-    #[inline]
+    #[cfg_attr(target_pointer_width = "64", inline)]
     fn step(&self, at: usize) -> usize {
         self.len.get(at).map_or(1, |&len| len.max(1) as usize)
     }
 
     /// Looks up the rank of the pair that starts at `at`, and returns it.
-    #[inline]
+    #[cfg_attr(target_pointer_width = "64", inline)]
     fn update(&mut self, at: usize, rank: &impl Fn(&[u8], usize) -> u32) -> u32 {
         let left = self.step(at);
         let next = at + left;
@@ -134,7 +134,7 @@ impl Chain<'_, '_> {
     }
 
     /// Joins the pair that starts at `at`. The ranks of the pairs it is part of are left to do.
-    #[inline]
+    #[cfg_attr(target_pointer_width = "64", inline)]
     fn join(&mut self, at: usize) {
         let next = at + self.step(at);
         let joined = self.step(at) + self.step(next);
@@ -144,7 +144,7 @@ impl Chain<'_, '_> {
     }
 
     /// The start of the symbol before `at`.
-    #[inline]
+    #[cfg_attr(target_pointer_width = "64", inline)]
     fn before(&self, at: usize) -> Option<usize> {
         if at == 0 { None } else { self.prev.get(at).map(|&before| before as usize) }
     }
@@ -191,7 +191,7 @@ impl Chain<'_, '_> {
 
     /// Enters a pair; a full queue is made anew from the pairs there are, which are fewer than
     /// four fifths of it.
-    #[inline]
+    #[cfg_attr(target_pointer_width = "64", inline)]
     fn enter(&self, queue: &mut Queue<'_>, rank: u32, at: usize) {
         if rank != NEVER && !queue.push(rank, at) {
             self.fill(queue);
@@ -212,7 +212,7 @@ impl Chain<'_, '_> {
     }
 }
 
-#[inline]
+#[cfg_attr(target_pointer_width = "64", inline)]
 fn set(slice: &mut [u32], at: usize, value: u32) {
     if let Some(place) = slice.get_mut(at) {
         *place = value;

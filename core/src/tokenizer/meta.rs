@@ -88,7 +88,7 @@ pub(super) struct Scores<'m> {
 
 impl Scores<'_> {
     /// Returns the score of a token, 0 where there is none.
-    #[inline]
+    #[cfg_attr(target_pointer_width = "64", inline)]
     pub(super) fn get(&self, token: u32) -> f32 {
         match word(self.bytes, token) {
             Some(raw) if self.integer => i32::from_le_bytes(raw) as f32,
@@ -99,7 +99,7 @@ impl Scores<'_> {
 }
 
 /// Four bytes of an array of four-byte elements.
-#[inline]
+#[cfg_attr(target_pointer_width = "64", inline)]
 fn word(bytes: &[u8], at: u32) -> Option<[u8; 4]> {
     bytes.get(4 * at as usize..)?.first_chunk().copied()
 }
@@ -110,7 +110,7 @@ pub(super) struct Types<'m>(&'m [u8]);
 
 impl Types<'_> {
     /// Returns the attribute that a token's type gives it.
-    #[inline]
+    #[cfg_attr(target_pointer_width = "64", inline)]
     pub(super) fn get(&self, token: u32) -> Attr {
         // A file without types has normal tokens only.
         word(self.0, token).map_or(Attr::NORMAL, |raw| Attr::from_type(i32::from_le_bytes(raw)))
@@ -171,14 +171,17 @@ impl<'m> Meta<'m> {
         let mut lengths = Lengths::default();
         for (token, text) in (0u32..).zip(self.tokens.strings().into_iter().flatten()) {
             if self.types.get(token).any(Attr::SPECIAL) {
-                lengths.add(token, text)?;
+                if text.len() >= SPECIAL_BYTES {
+                    return Err(Fault::SpecialTooLong { token, bytes: text.len() });
+                }
+                lengths.insert(text.len());
             }
         }
         // Whether the vocabulary has them is known only once it is indexed.
         for text in KNOWN.iter().flat_map(|(list, _)| names(list)) {
             lengths.insert(text.len());
         }
-        let n_special_lengths = lengths.count();
+        let n_special_lengths = lengths.descending().count();
 
         let words = [
             strings::checkpoints_for(n_vocab),
@@ -195,39 +198,19 @@ impl<'m> Meta<'m> {
 }
 
 /// The set of lengths that special tokens have.
-#[derive(Debug)]
-pub(super) struct Lengths([u64; SPECIAL_BYTES / 64]);
-
-impl Default for Lengths {
-    fn default() -> Self {
-        Self([0; SPECIAL_BYTES / 64])
-    }
-}
+#[derive(Debug, Default)]
+pub(super) struct Lengths([u32; SPECIAL_BYTES / 32]);
 
 impl Lengths {
-    /// Adds the length of a special token's text.
-    pub(super) fn add(&mut self, token: u32, text: &[u8]) -> Result<(), Fault> {
-        let len = text.len();
-        if len >= SPECIAL_BYTES {
-            return Err(Fault::SpecialTooLong { token, bytes: len });
-        }
-        self.insert(len);
-        Ok(())
-    }
-
     pub(super) fn insert(&mut self, len: usize) {
         // Nothing is found by an empty text.
-        if let (1.., Some(word)) = (len, self.0.get_mut(len / 64)) {
-            *word |= 1 << (len % 64);
+        if let (1.., Some(word)) = (len, self.0.get_mut(len / 32)) {
+            *word |= 1 << (len % 32);
         }
     }
 
     pub(super) fn has(&self, len: usize) -> bool {
-        self.0.get(len / 64).is_some_and(|word| word >> (len % 64) & 1 == 1)
-    }
-
-    pub(super) fn count(&self) -> usize {
-        self.0.iter().map(|word| word.count_ones() as usize).sum()
+        self.0.get(len / 32).is_some_and(|word| word >> (len % 32) & 1 == 1)
     }
 
     /// Returns the lengths, longest first.
@@ -237,7 +220,7 @@ impl Lengths {
 }
 
 /// What `read` makes of a value, or `None` if the key is absent.
-#[inline]
+#[cfg_attr(target_pointer_width = "64", inline)]
 pub(super) fn optional<'m, T>(
     gguf: &Gguf<'m>,
     key: &'static Key,

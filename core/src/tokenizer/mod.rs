@@ -125,7 +125,7 @@ impl<'m, 'b> Tokenizer<'m, 'b> {
         }
         let memory = IndexMemory::new(&mut Arena::new(memory), &plan).map_err(|_| small)?;
         let vocab = Vocab::new(gguf, &meta, memory.tokens, memory.overrides, memory.ends)?;
-        let specials = Specials::new(gguf, &vocab, memory.lengths)?;
+        let specials = Specials::new(gguf, &vocab, memory.lengths);
         let merges = match &meta.merges {
             Some(array) => Some(Merges::new(array, memory.merges)?),
             None => None,

@@ -14,7 +14,7 @@ impl<'o> Output<'o> {
         Self { tokens, len: 0 }
     }
 
-    #[inline]
+    #[cfg_attr(target_pointer_width = "64", inline)]
     pub(super) fn push(&mut self, token: Token) -> Result<(), Stop> {
         *self.tokens.get_mut(self.len).ok_or(Stop::OutputFull)? = token;
         self.len += 1;

@@ -10,18 +10,20 @@ use crate::Token;
 use crate::gguf::{Gguf, keys};
 
 use super::attr::Attr;
-use super::error::Fault;
 use super::meta::{LENGTH_WORDS, Lengths};
 use super::vocab::Vocab;
 
 /// Words of a frame of [`Fragments`].
 const FRAME_WORDS: usize = 4;
 
+/// A length that special tokens have, and a set of how such tokens start.
+type Level = [u32; LENGTH_WORDS];
+
 /// How special tokens are found.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Specials<'b> {
-    /// For each length, longest first: the length, and a set of how such tokens start.
-    lengths: &'b [u32],
+    /// The lengths, longest first.
+    levels: &'b [Level],
     /// Whether some are found in text that is not to be parsed for special tokens.
     has_user_defined: bool,
     /// White space after a special token is dropped (Phi-3), except after `shy` ones.
@@ -30,60 +32,43 @@ pub(super) struct Specials<'b> {
 }
 
 impl<'b> Specials<'b> {
-    /// Lists the special tokens' lengths in `words`, zeroed, of [`LENGTH_WORDS`] for each.
-    pub(super) fn new(
-        gguf: &Gguf<'_>,
-        vocab: &Vocab<'_, '_>,
-        words: &'b mut [u32],
-    ) -> Result<Self, Fault> {
+    /// Lists the special tokens' lengths in `words`, zeroed, of [`LENGTH_WORDS`] for each. All are
+    /// below [`SPECIAL_BYTES`](super::meta::SPECIAL_BYTES), as the plan has checked.
+    pub(super) fn new(gguf: &Gguf<'_>, vocab: &Vocab<'_, '_>, words: &'b mut [u32]) -> Self {
+        let (levels, _) = words.as_chunks_mut::<LENGTH_WORDS>();
         let mut lengths = Lengths::default();
         let mut has_user_defined = false;
         for token in vocab.specials() {
-            lengths.add(token, vocab.text(token))?;
+            lengths.insert(vocab.text(token).len());
             has_user_defined |= !vocab.attr(token).any(Attr::HIDDEN);
         }
-        for (entry, len) in words.chunks_exact_mut(LENGTH_WORDS).zip(lengths.descending()) {
-            if let Some(first) = entry.first_mut() {
-                *first = len as u32;
-            }
+        let mut used = 0;
+        for ([level, ..], len) in levels.iter_mut().zip(lengths.descending()) {
+            *level = len as u32;
+            used += 1;
         }
-        let used = lengths.count() * LENGTH_WORDS;
         for token in vocab.specials() {
             let text = vocab.text(token);
-            let place = words
-                .chunks_exact_mut(LENGTH_WORDS)
-                .find(|entry| entry.first() == Some(&(text.len() as u32)));
-            let start = usize::from(beginning(text));
-            if let Some(word) = place.and_then(|entry| entry.get_mut(1 + start / 32)) {
-                *word |= 1 << (start % 32);
+            let place = levels.iter_mut().find(|level| level[0] as usize == text.len());
+            if let Some([_, starts @ ..]) = place {
+                let start = beginning(text);
+                starts[usize::from(start / 32)] |= 1 << (start % 32);
             }
         }
-        let words: &'b [u32] = words;
+        let levels: &'b [Level] = levels;
         let name = gguf.get(keys::GENERAL_NAME).and_then(|name| name.as_str());
         let strip_after = name.is_some_and(|name| names_phi3(name.as_bytes()));
-        Ok(Self {
-            lengths: words.get(..used).unwrap_or_default(),
+        Self {
+            levels: levels.get(..used).unwrap_or_default(),
             has_user_defined,
             strip_after,
-            shy: [
-                vocab.find_stored(b"<unk>"),
-                vocab.find_stored(b"<s>"),
-                vocab.find_stored(b"<|endoftext|>"),
-            ],
-        })
-    }
-
-    fn entry(&self, level: usize) -> Option<&'b [u32]> {
-        self.lengths.get(level * LENGTH_WORDS..)?.get(..LENGTH_WORDS)
-    }
-
-    fn levels(&self) -> usize {
-        self.lengths.len() / LENGTH_WORDS
+            shy: [&b"<unk>"[..], b"<s>", b"<|endoftext|>"].map(|text| vocab.find_stored(text)),
+        }
     }
 
     /// Returns the words of memory that [`Fragments`] needs.
-    pub(super) fn frame_words(&self) -> usize {
-        frame_words(self.levels())
+    pub(super) const fn frame_words(&self) -> usize {
+        frame_words(self.levels.len())
     }
 }
 
@@ -94,7 +79,7 @@ pub(super) const fn frame_words(levels: usize) -> usize {
 }
 
 /// A byte made of the first two bytes of a text, to tell most texts from special tokens.
-#[inline]
+#[cfg_attr(target_pointer_width = "64", inline)]
 fn beginning(text: &[u8]) -> u8 {
     match *text {
         [first, second, ..] => first ^ second.rotate_left(3),
@@ -131,7 +116,7 @@ pub(super) struct Fragments<'v, 'm, 'b, 't, 's> {
     occurs: Lengths,
     /// Frames of the matches that the walk is left of: token, where its rest starts and ends,
     /// level.
-    frames: &'s mut [u32],
+    frames: &'s mut [[u32; FRAME_WORDS]],
     depth: usize,
     start: usize,
     end: usize,
@@ -155,11 +140,11 @@ impl<'v, 'm, 'b, 't, 's> Fragments<'v, 'm, 'b, 't, 's> {
             text,
             parse_special,
             occurs: Lengths::default(),
-            frames,
+            frames: frames.as_chunks_mut().0,
             depth: 0,
             start: 0,
             end: text.len(),
-            level: if search { 0 } else { specials.levels() },
+            level: if search { 0 } else { specials.levels.len() },
             done: text.is_empty(),
         };
         if search {
@@ -170,17 +155,20 @@ impl<'v, 'm, 'b, 't, 's> Fragments<'v, 'm, 'b, 't, 's> {
 
     /// Finds the lengths that occur, each until its first match.
     fn find_lengths(&mut self) {
-        for level in 0..self.specials.levels() {
-            let Some(entry) = self.specials.entry(level) else { return };
-            if self.search(entry, 0, self.text.len()).is_some() {
-                self.occurs.insert(entry.first().map_or(0, |&len| len as usize));
+        for level in self.specials.levels {
+            if self.search(level, 0, self.text.len()).is_some() {
+                self.occurs.insert(level[0] as usize);
             }
         }
     }
 
     /// Returns the first match of a length within a range: where, and the token.
-    fn search(&self, entry: &[u32], start: usize, end: usize) -> Option<(usize, Token)> {
-        let (&len, starts) = entry.split_first()?;
+    fn search(
+        &self,
+        &[len, ref starts @ ..]: &Level,
+        start: usize,
+        end: usize,
+    ) -> Option<(usize, Token)> {
         // No length is 0; a window must not be.
         let len = len.max(1) as usize;
         let last = end.checked_sub(len)?;
@@ -188,8 +176,8 @@ impl<'v, 'm, 'b, 't, 's> Fragments<'v, 'm, 'b, 't, 's> {
         let mut at = start;
         while at <= last {
             let may_start = |text: &[u8]| {
-                let start = usize::from(beginning(text));
-                starts.get(start / 32).is_some_and(|word| word >> (start % 32) & 1 == 1)
+                let start = beginning(text);
+                starts[usize::from(start / 32)] >> (start % 32) & 1 == 1
             };
             at += bytes.get(at..)?.windows(len).position(may_start)?;
             // A special token that is not UTF-8 is never found in text that is.
@@ -218,16 +206,14 @@ impl<'v, 'm, 'b, 't, 's> Fragments<'v, 'm, 'b, 't, 's> {
     }
 
     fn push(&mut self, frame: [u32; FRAME_WORDS]) -> Option<()> {
-        let at = self.depth * FRAME_WORDS;
-        self.frames.get_mut(at..at + FRAME_WORDS)?.copy_from_slice(&frame);
+        *self.frames.get_mut(self.depth)? = frame;
         self.depth += 1;
         Some(())
     }
 
     fn pop(&mut self) -> Option<[u32; FRAME_WORDS]> {
-        let at = self.depth.checked_sub(1)? * FRAME_WORDS;
-        self.depth -= 1;
-        self.frames.get(at..at + FRAME_WORDS)?.first_chunk().copied()
+        self.depth = self.depth.checked_sub(1)?;
+        self.frames.get(self.depth).copied()
     }
 
     /// Leaves the range at hand for the match to its right.
@@ -257,15 +243,15 @@ impl<'t> Iterator for Fragments<'_, '_, '_, 't, '_> {
             if self.start >= self.end {
                 return self.leave();
             }
-            let Some(entry) = self.specials.entry(self.level) else {
+            let Some(level) = self.specials.levels.get(self.level) else {
                 // Nothing special is left in here; the match that follows is next.
                 let text = self.text.get(self.start..self.end)?;
                 self.start = self.end;
                 return Some(Fragment::Text(text));
             };
-            let len = entry.first().map_or(0, |&len| len as usize);
+            let len = level[0] as usize;
             let found = match self.occurs.has(len) {
-                true => self.search(entry, self.start, self.end),
+                true => self.search(level, self.start, self.end),
                 false => None,
             };
             if let Some((at, token)) = found {

@@ -27,7 +27,7 @@ pub(super) enum Spelling {
 
 impl Spelling {
     /// Returns the spelling itself, which is a constant where a build has code for one only.
-    #[inline]
+    #[cfg_attr(target_pointer_width = "64", inline)]
     const fn built_in(self) -> Self {
         match (cfg!(feature = "bpe"), cfg!(feature = "spm")) {
             (true, false) => Self::ByteLevel,
@@ -37,14 +37,14 @@ impl Spelling {
     }
 
     /// True if it is SentencePiece's.
-    #[inline]
+    #[cfg_attr(target_pointer_width = "64", inline)]
     pub(super) const fn marks_spaces(self) -> bool {
         matches!(self.built_in(), Self::SpaceMark)
     }
 
     /// Splits the first byte of the key from what is left of a stored text; `None` at its end
     /// and where it spells no key.
-    #[inline]
+    #[cfg_attr(target_pointer_width = "64", inline)]
     pub(super) fn split(self, stored: &[u8]) -> Option<(u8, &[u8])> {
         if !self.marks_spaces() {
             return split_byte_level(stored);
@@ -82,7 +82,7 @@ impl Spelling {
     }
 
     /// Takes what spells `key` off the front of a stored text; `None` if it begins otherwise.
-    #[inline]
+    #[cfg_attr(target_pointer_width = "64", inline)]
     fn strip<'t>(self, mut stored: &'t [u8], key: &[u8]) -> Option<&'t [u8]> {
         for &expected in key {
             let (byte, after) = self.split(stored)?;
@@ -95,7 +95,7 @@ impl Spelling {
     }
 
     /// True if a stored text spells `key`.
-    #[inline]
+    #[cfg_attr(target_pointer_width = "64", inline)]
     pub(super) fn spells(self, stored: &[u8], key: &[u8]) -> bool {
         self.strip(stored, key).is_some_and(<[u8]>::is_empty)
     }
@@ -103,7 +103,7 @@ impl Spelling {
 
 /// Returns the hash of a short text with no mark or space but a mark in front, which most texts
 /// of a vocabulary are: eight bytes at a time instead of one.
-#[inline]
+#[cfg_attr(target_pointer_width = "64", inline)]
 fn hash_word(stored: &[u8], seed: u32) -> Option<Hash> {
     let (marked, word) = match stored.strip_prefix(SPACE_MARK) {
         Some(word) => (true, word),
@@ -122,7 +122,7 @@ fn hash_word(stored: &[u8], seed: u32) -> Option<Hash> {
 
 /// GPT-2's table read backwards: printable Latin-1 stands for itself, and the other 68 bytes
 /// for U+0100 onwards, in order. All are one or two bytes of UTF-8.
-#[inline]
+#[cfg_attr(target_pointer_width = "64", inline)]
 fn split_byte_level(stored: &[u8]) -> Option<(u8, &[u8])> {
     let (&lead, rest) = stored.split_first()?;
     if lead.is_ascii() {
@@ -160,7 +160,7 @@ impl Merge<'_> {
     }
 
     /// True if the rule joins `pair[..left]` and `pair[left..]`.
-    #[inline]
+    #[cfg_attr(target_pointer_width = "64", inline)]
     pub(super) fn joins(self, pair: &[u8], left: usize) -> bool {
         let Some((left, right)) = pair.split_at_checked(left) else { return false };
         let rest = Spelling::ByteLevel.strip(self.0, left);
@@ -170,7 +170,7 @@ impl Merge<'_> {
 }
 
 /// Returns the hash of `pair` split after its first `left` bytes.
-#[inline]
+#[cfg_attr(target_pointer_width = "64", inline)]
 pub(super) fn pair_hash(pair: &[u8], left: usize, seed: u32) -> Hash {
     hash_bytes(pair, seed).with(left as u32)
 }

@@ -27,7 +27,7 @@ impl<'v, 'm, 'b, 't> Stretches<'v, 'm, 'b, 't> {
 impl<'t> Iterator for Stretches<'_, '_, '_, 't> {
     type Item = &'t str;
 
-    #[inline]
+    #[cfg_attr(target_pointer_width = "64", inline)]
     fn next(&mut self) -> Option<&'t str> {
         let bytes = self.rest.as_bytes();
         if bytes.is_empty() {

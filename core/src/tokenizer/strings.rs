@@ -56,7 +56,7 @@ impl<'m, 'b> Strings<'m, 'b> {
     }
 
     /// Returns string `number`.
-    #[inline]
+    #[cfg_attr(target_pointer_width = "64", inline)]
     pub(super) fn get(&self, number: u32) -> Option<&'m [u8]> {
         let number = number as usize;
         if number >= self.len {
@@ -82,8 +82,11 @@ impl<'m, 'b> Strings<'m, 'b> {
 }
 
 /// Splits a length-prefixed string from what follows it.
-#[inline]
+///
+/// Where a `usize` has four bytes, those of the eight are enough: the file is not longer, and the
+/// parser has compared all eight.
+#[cfg_attr(target_pointer_width = "64", inline)]
 fn split_string(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     let (len, rest) = bytes.split_first_chunk::<8>()?;
-    rest.split_at_checked(usize::try_from(u64::from_le_bytes(*len)).ok()?)
+    rest.split_at_checked(usize::from_le_bytes(*len.first_chunk()?))
 }

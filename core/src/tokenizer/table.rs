@@ -73,7 +73,7 @@ impl<'b> TableBuilder<'b> {
     }
 
     /// Enters `number` under `hash`, unless `same` finds an equal text on the way.
-    #[inline]
+    #[cfg_attr(target_pointer_width = "64", inline)]
     pub(super) fn insert(
         &mut self,
         hash: Hash,
@@ -108,7 +108,7 @@ impl<'b> TableBuilder<'b> {
 
 impl Table<'_> {
     /// Returns the number under `hash` whose text `same` accepts.
-    #[inline]
+    #[cfg_attr(target_pointer_width = "64", inline)]
     pub(super) fn find(&self, hash: Hash, mut same: impl FnMut(u32) -> bool) -> Option<u32> {
         let tag = hash.tag() & !self.number_mask;
         let mut at = hash.slot(self.slots.len());

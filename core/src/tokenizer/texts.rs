@@ -77,7 +77,7 @@ impl<'m, 'b> Texts<'m, 'b> {
     }
 
     /// Returns the text of a number.
-    #[inline]
+    #[cfg_attr(target_pointer_width = "64", inline)]
     pub(super) fn get(&self, number: u32) -> Option<&'m [u8]> {
         self.strings.get(number)
     }

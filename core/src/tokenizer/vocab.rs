@@ -109,12 +109,12 @@ pub(super) struct Vocab<'m, 'b> {
 struct ByteSet([u32; 8]);
 
 impl ByteSet {
-    #[inline]
+    #[cfg_attr(target_pointer_width = "64", inline)]
     const fn has(&self, byte: u8) -> bool {
         self.0[byte as usize / 32] >> (byte % 32) & 1 == 1
     }
 
-    #[inline]
+    #[cfg_attr(target_pointer_width = "64", inline)]
     const fn add(&mut self, byte: u8) {
         self.0[byte as usize / 32] |= 1 << (byte % 32);
     }
@@ -215,7 +215,7 @@ impl<'m, 'b> Vocab<'m, 'b> {
     }
 
     /// Returns a token's text as stored; empty for a number out of range.
-    #[inline]
+    #[cfg_attr(target_pointer_width = "64", inline)]
     pub(super) fn text(&self, token: Token) -> &'m [u8] {
         self.texts.get(token).unwrap_or_default()
     }
@@ -226,12 +226,12 @@ impl<'m, 'b> Vocab<'m, 'b> {
     }
 
     /// True if some token's key has `byte` right before a space, so that a merge may join them.
-    #[inline]
+    #[cfg_attr(target_pointer_width = "64", inline)]
     pub(super) const fn joins_before_space(&self, byte: u8) -> bool {
         self.before_space.has(byte)
     }
 
-    #[inline]
+    #[cfg_attr(target_pointer_width = "64", inline)]
     pub(super) fn attr(&self, token: Token) -> Attr {
         let found = self.overrides.iter().find(|&&word| word & TOKEN_MASK == token);
         match found {
@@ -240,7 +240,7 @@ impl<'m, 'b> Vocab<'m, 'b> {
         }
     }
 
-    #[inline]
+    #[cfg_attr(target_pointer_width = "64", inline)]
     pub(super) fn score(&self, token: Token) -> f32 {
         self.scores.get(token)
     }
@@ -256,7 +256,7 @@ impl<'m, 'b> Vocab<'m, 'b> {
     }
 
     /// Returns the token that spells `key`.
-    #[inline]
+    #[cfg_attr(target_pointer_width = "64", inline)]
     pub(super) fn find_key(&self, key: &[u8]) -> Option<Token> {
         let hash = hash_bytes(key, self.texts.index.seed);
         self.texts.index.find(hash, |token| self.spelling.spells(self.text(token), key))

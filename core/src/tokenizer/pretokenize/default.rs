@@ -1,13 +1,13 @@
-use super::scan::{kind_at, run_end};
-use crate::tokenizer::unicode::Class;
+use super::scan::run_end;
+use crate::tokenizer::unicode::{Class, class_at};
 
 /// `[\p{P}\$\+<=>\^~\|]`.
 const PUNCTUATION: Class = Class::PUNCTUATION.or(Class::SYMBOL);
 
 /// Returns the bytes of a run of punctuation, or of everything before the first.
 pub(super) fn punctuation_or_others(text: &str) -> usize {
-    let punctuation = kind_at(text, 0).any(PUNCTUATION);
-    run_end(text, 0, if punctuation { PUNCTUATION } else { PUNCTUATION.not() })
+    let Some((kind, bytes)) = class_at(text, 0) else { return 0 };
+    run_end(text, bytes, if kind.any(PUNCTUATION) { PUNCTUATION } else { PUNCTUATION.not() })
 }
 
 /// Splits a word before its first number character; a word has nothing after its numbers.

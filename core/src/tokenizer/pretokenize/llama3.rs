@@ -1,4 +1,4 @@
-use super::scan::{contraction, kind_at, run_end, spaces};
+use super::scan::{contraction, run_end, spaces};
 use crate::tokenizer::unicode::{Class, class_at};
 
 /// What may stand before the letters of a word: `[^\r\n\p{L}\p{N}]`.
@@ -12,7 +12,8 @@ pub(super) fn word(text: &str, max_digits: usize) -> usize {
     }
     let Some((kind, second)) = class_at(text, 0) else { return 0 };
     if kind.any(Class::LETTER)
-        || kind.any(BEFORE_LETTERS) && kind_at(text, second).any(Class::LETTER)
+        || kind.any(BEFORE_LETTERS)
+            && class_at(text, second).is_some_and(|(class, _)| class.any(Class::LETTER))
     {
         return run_end(text, second, Class::LETTER);
     }
@@ -27,9 +28,11 @@ pub(super) fn word(text: &str, max_digits: usize) -> usize {
         return end;
     }
     let start = usize::from(text.starts_with(' '));
-    if kind_at(text, start).any(Class::MARK) {
-        let end = run_end(text, start, Class::MARK);
+    if let Some((mark, bytes)) = class_at(text, start)
+        && mark.any(Class::MARK)
+    {
+        let end = run_end(text, start + bytes, Class::MARK);
         return run_end(text, end, Class::LINE_END);
     }
-    spaces(text, true)
+    spaces(text, Class::NONE, true)
 }

@@ -94,7 +94,8 @@ pub(super) struct Words<'t> {
     family: Family,
     /// Not split yet.
     rest: &'t str,
-    /// The stretch of text before `rest` that words must end in, where a family splits twice.
+    /// The stretch of text before `rest` that words must end in; [`Family::Default`] only, as what
+    /// follows.
     range: &'t str,
     /// Digits before `range`, still to be split by three.
     digits: &'t str,
@@ -109,10 +110,12 @@ impl<'t> Words<'t> {
 impl<'t> Iterator for Words<'t> {
     type Item = &'t str;
 
-    #[inline]
+    #[cfg_attr(target_pointer_width = "64", inline)]
     fn next(&mut self) -> Option<&'t str> {
         match self.family {
-            Family::Gpt2 if cfg!(feature = "pre_gpt2") => take(&mut self.rest, gpt2::word),
+            Family::Gpt2 if cfg!(feature = "pre_gpt2") => {
+                take(&mut self.rest, |text| gpt2::word(text, false))
+            }
             Family::LlamaBpe if cfg!(feature = "pre_llama_bpe") => {
                 take(&mut self.rest, |text| llama3::word(text, 3))
             }
@@ -120,17 +123,14 @@ impl<'t> Iterator for Words<'t> {
                 take(&mut self.rest, |text| llama3::word(text, 1))
             }
             Family::Smollm if cfg!(feature = "pre_smollm") => {
-                if self.range.is_empty() {
-                    self.range = take(&mut self.rest, gpt2::digit_or_others)?;
-                }
-                take(&mut self.range, gpt2::word)
+                take(&mut self.rest, |text| gpt2::word(text, true))
             }
             Family::Default if cfg!(feature = "pre_default") => {
                 if self.digits.is_empty() {
                     if self.range.is_empty() {
                         self.range = take(&mut self.rest, default::punctuation_or_others)?;
                     }
-                    let word = take(&mut self.range, gpt2::word)?;
+                    let word = take(&mut self.range, |text| gpt2::word(text, false))?;
                     let (before, digits) = default::split_number(word);
                     self.digits = digits;
                     if !before.is_empty() {
@@ -146,7 +146,7 @@ impl<'t> Iterator for Words<'t> {
 }
 
 /// Takes off the front of `text` as many bytes as `find` says, which is at least one character.
-#[inline]
+#[cfg_attr(target_pointer_width = "64", inline)]
 fn take<'t>(text: &mut &'t str, find: impl Fn(&str) -> usize) -> Option<&'t str> {
     let (word, rest) = text.split_at_checked(find(text))?;
     *text = rest;

@@ -1,11 +1,5 @@
 use crate::tokenizer::unicode::{Class, class_at};
 
-/// Returns the class of the character that starts at byte `at`; that of nothing at the end.
-#[inline]
-pub(super) fn kind_at(text: &str, at: usize) -> Class {
-    class_at(text, at).map_or(Class::NONE, |(class, _)| class)
-}
-
 /// Returns where the run of characters of a set ends, from byte `at` on.
 pub(super) fn run_end(text: &str, mut at: usize, set: Class) -> usize {
     while let Some((class, bytes)) = class_at(text, at)
@@ -36,23 +30,20 @@ pub(super) fn contraction(text: &str, any_case: bool) -> Option<usize> {
 ///
 /// With `lines`, it is all up to the last line end of the run, if the run has one. Else the last
 /// character of the run is left to the word that follows, unless it is the only one or nothing
-/// follows: `\s+(?!\S)|\s+`.
-pub(super) fn spaces(text: &str, lines: bool) -> usize {
-    let (mut line, mut last, mut end) = (0, 0, 0);
-    while let Some((class, bytes)) = class_at(text, end)
-        && class.any(Class::SPACE)
-    {
-        last = end;
-        end += bytes;
+/// follows, or what is of `end`: `\s+(?!\S)|\s+`.
+pub(super) fn spaces(text: &str, end: Class, lines: bool) -> usize {
+    let (mut line, mut last, mut at) = (0, 0, 0);
+    while let Some((class, bytes)) = class_at(text, at) {
+        if !class.any(Class::SPACE) {
+            let whole = last == 0 || class.any(end);
+            at = if whole { at } else { last };
+            break;
+        }
+        last = at;
+        at += bytes;
         if class.any(Class::LINE_END) {
-            line = end;
+            line = at;
         }
     }
-    if lines && line > 0 {
-        line
-    } else if end < text.len() && last > 0 {
-        last
-    } else {
-        end
-    }
+    if lines && line > 0 { line } else { at }
 }

@@ -26,7 +26,7 @@ CLASS_BITS = 2
 # The longest run that a byte can say.
 LONGEST = 1 << 8 - CLASS_BITS
 # More runs in a group make fewer groups, and a longer search in each.
-GROUP_RUNS = 16
+GROUP_RUNS = 12
 OFFSET_BITS = 11
 PER_LINE = 10
 

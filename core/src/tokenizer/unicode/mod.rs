@@ -15,7 +15,7 @@ use tables::{GROUPS, OFFSET_BITS, RUNS};
 pub(super) struct Class(u8);
 
 impl Class {
-    /// The class of no character.
+    /// The empty set.
     pub(super) const NONE: Class = Class(0);
     /// Anything else: marks, symbols, controls, unassigned code points.
     pub(super) const OTHER: Class = Class(1);
@@ -53,14 +53,16 @@ impl Class {
 
 /// Returns the class of the character of `text` that starts at byte `at`, and its bytes; `None` at
 /// the end of the text.
-#[inline]
+#[cfg_attr(target_pointer_width = "64", inline)]
 pub(super) fn class_at(text: &str, at: usize) -> Option<(Class, usize)> {
     let byte = *text.as_bytes().get(at)?;
     match ASCII.get(usize::from(byte)) {
         Some(&class) => Some((class, 1)),
         None => {
-            let c = text.get(at..)?.chars().next()?;
-            Some((wide_class(c), c.len_utf8()))
+            let rest = text.get(at..)?;
+            let mut chars = rest.chars();
+            let class = wide_class(chars.next()?);
+            Some((class, rest.len() - chars.as_str().len()))
         }
     }
 }
