@@ -16,10 +16,62 @@ use crate::quant::GgmlType;
 #[derive(Clone, Copy)]
 pub struct TensorView<'m> {
     bytes: &'m [u8],
+    layout: Layout,
+}
+
+/// A type and shape that a tensor can have.
+#[derive(Clone, Copy)]
+pub(crate) struct Layout {
     n_cols: usize,
     n_rows: usize,
     row_bytes: usize,
     ty: GgmlType,
+}
+
+impl Layout {
+    /// No elements.
+    pub(crate) const EMPTY: Self = Layout { n_cols: 0, n_rows: 0, row_bytes: 0, ty: GgmlType::F32 };
+
+    /// Returns the layout of `n_rows` rows of `n_cols` elements of type `ty`.
+    fn new(ty: GgmlType, n_cols: usize, n_rows: usize) -> Result<Self, TensorError> {
+        let overflow = TensorError::Overflow { n_cols, n_rows };
+        let block = ty.block_elems();
+        if !n_cols.is_multiple_of(block) {
+            return Err(TensorError::PartialBlock { ty, n_cols });
+        }
+        let row_bytes = ty.row_bytes(n_cols).ok_or(overflow)?;
+        // The element count must fit too: callers multiply the two dimensions freely.
+        match (n_cols.checked_mul(n_rows), row_bytes.checked_mul(n_rows)) {
+            (Some(_), Some(_)) => Ok(Layout { n_cols, n_rows, row_bytes, ty }),
+            _ => Err(overflow),
+        }
+    }
+
+    /// Returns the layout of up to four dimensions, all but the first folded into rows.
+    pub(crate) fn of_dims(ty: GgmlType, dims: [u64; 4]) -> Result<Self, TensorError> {
+        let (mut n_cols, mut n_rows) = (Some(1), Some(1_usize));
+        for (i, dim) in dims.into_iter().enumerate() {
+            let n = if i == 0 { &mut n_cols } else { &mut n_rows };
+            *n = n.and_then(|n: usize| n.checked_mul(usize::try_from(dim).ok()?));
+        }
+        match (n_cols, n_rows) {
+            (Some(n_cols), Some(n_rows)) => Self::new(ty, n_cols, n_rows),
+            _ => Err(TensorError::Overflow { n_cols: usize::MAX, n_rows: usize::MAX }),
+        }
+    }
+
+    /// Returns the bytes of the whole tensor.
+    pub(crate) const fn bytes(&self) -> usize {
+        self.row_bytes * self.n_rows
+    }
+
+    /// Returns a tensor of this layout in `bytes`.
+    pub(crate) const fn view(self, bytes: &[u8]) -> Result<TensorView<'_>, TensorError> {
+        match self.bytes() == bytes.len() {
+            true => Ok(TensorView { bytes, layout: self }),
+            false => Err(TensorError::Length { needed: self.bytes(), given: bytes.len() }),
+        }
+    }
 }
 
 impl<'m> TensorView<'m> {
@@ -34,49 +86,27 @@ impl<'m> TensorView<'m> {
         n_rows: usize,
         bytes: &'m [u8],
     ) -> Result<Self, TensorError> {
-        let (row_bytes, needed) = Self::layout(ty, n_cols, n_rows)?;
-        if needed != bytes.len() {
-            return Err(TensorError::Length { needed, given: bytes.len() });
-        }
-        Ok(Self { bytes, n_cols, n_rows, row_bytes, ty })
-    }
-
-    /// Returns the bytes of one row and of the whole tensor, for a shape that can exist.
-    pub(crate) fn layout(
-        ty: GgmlType,
-        n_cols: usize,
-        n_rows: usize,
-    ) -> Result<(usize, usize), TensorError> {
-        let block = ty.block_elems();
-        if !n_cols.is_multiple_of(block) {
-            return Err(TensorError::PartialBlock { ty, n_cols });
-        }
-        // The element count must fit too: callers multiply the two dimensions freely.
-        let overflow = TensorError::Overflow { n_cols, n_rows };
-        n_cols.checked_mul(n_rows).ok_or(overflow)?;
-        let row_bytes = ty.row_bytes(n_cols).ok_or(overflow)?;
-        let bytes = row_bytes.checked_mul(n_rows).ok_or(overflow)?;
-        Ok((row_bytes, bytes))
+        Layout::new(ty, n_cols, n_rows)?.view(bytes)
     }
 
     /// Returns the storage format.
     pub const fn ty(&self) -> GgmlType {
-        self.ty
+        self.layout.ty
     }
 
     /// Returns the number of elements in a row.
     pub const fn n_cols(&self) -> usize {
-        self.n_cols
+        self.layout.n_cols
     }
 
     /// Returns the number of rows.
     pub const fn n_rows(&self) -> usize {
-        self.n_rows
+        self.layout.n_rows
     }
 
     /// Returns the bytes that one row takes.
     pub const fn row_bytes(&self) -> usize {
-        self.row_bytes
+        self.layout.row_bytes
     }
 
     /// Returns all rows; the length is `n_rows * row_bytes`.
@@ -92,18 +122,18 @@ impl<'m> TensorView<'m> {
     /// Returns the rows of `range` as one slice, or `None` when it reaches past the last.
     pub fn rows(&self, range: Range<usize>) -> Option<&'m [u8]> {
         // A tensor without columns has no bytes, so the slice alone would not bound the rows.
-        if range.end > self.n_rows {
+        if range.end > self.n_rows() {
             return None;
         }
-        let start = range.start.checked_mul(self.row_bytes)?;
-        let end = range.end.checked_mul(self.row_bytes)?;
+        let start = range.start.checked_mul(self.row_bytes())?;
+        let end = range.end.checked_mul(self.row_bytes())?;
         self.bytes.get(start..end)
     }
 }
 
 impl fmt::Debug for TensorView<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "TensorView({} x {} {})", self.n_rows, self.n_cols, self.ty.name())
+        write!(f, "TensorView({} x {} {})", self.n_rows(), self.n_cols(), self.ty().name())
     }
 }
 

@@ -89,7 +89,7 @@ pub unsafe extern "C" fn bantam_memory(
         let (file, options, bytes) =
             unsafe { (lent(file, file_len)?, options.as_ref(), bytes.as_mut()) };
         let (Some(options), Some(bytes)) = (options, bytes) else { return Err(Status::Argument) };
-        let gguf = Gguf::parse(file).map_err(|_| Status::File)?;
+        let gguf = Gguf::well_formed(file).ok_or(Status::File)?;
         let model = Model::new(&gguf).map_err(|_| Status::Model)?;
         let plan = plan(&model, options)?;
         let index = Tokenizer::plan(&gguf).map_err(|_| Status::Tokenizer)?.bytes;
@@ -125,7 +125,7 @@ pub unsafe extern "C" fn bantam_open(
             return Err(Status::Argument);
         };
         let mut place = Place::new(memory);
-        let gguf = Gguf::parse(file).map_err(|_| Status::File)?;
+        let gguf = Gguf::well_formed(file).ok_or(Status::File)?;
         let model: &'static Model<'static> =
             place.put(Model::new(&gguf).map_err(|_| Status::Model)?).ok_or(Status::Memory)?;
         let plan = plan(model, options)?;

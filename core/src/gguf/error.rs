@@ -188,8 +188,7 @@ pub struct Name {
 impl Name {
     /// Long enough for every tensor name that the format allows.
     const CAPACITY: usize = MAX_NAME_BYTES;
-    /// A name not read yet.
-    pub(super) const NONE: Self = Self { bytes: [0; Self::CAPACITY], len: 0, cut: false };
+    const EMPTY: Self = Self { bytes: [0; Self::CAPACITY], len: 0, cut: false };
 
     /// Returns as much of `text` as fits, cut between characters.
     pub fn new(text: &str) -> Self {
@@ -197,7 +196,7 @@ impl Name {
         while !text.is_char_boundary(end) {
             end -= 1;
         }
-        let mut name = Self { cut: end < text.len(), ..Self::NONE };
+        let mut name = Self { cut: end < text.len(), ..Self::EMPTY };
         for (to, from) in name.bytes.iter_mut().zip(text.as_bytes().iter().take(end)) {
             *to = *from;
             name.len += 1;
@@ -248,16 +247,6 @@ impl fmt::Display for Subject {
         } else {
             write!(f, "{what} {name}")
         }
-    }
-}
-
-impl ParseError {
-    pub(super) const fn new(kind: ParseErrorKind, offset: u64) -> Self {
-        Self { kind, offset, subject: Subject::Header }
-    }
-
-    pub(super) const fn about(self, subject: Subject) -> Self {
-        Self { subject, ..self }
     }
 }
 

@@ -2,12 +2,13 @@
 
 use core::fmt;
 use core::iter::FusedIterator;
+use core::ops::Range;
 
 use crate::quant::{self, GgmlType};
-use crate::tensor::{TensorError, TensorView};
+use crate::tensor::{Layout, TensorError, TensorView};
 
 use super::error::{Counted, Name, ParseError, ParseErrorKind, Subject};
-use super::reader::{LENGTH_BYTES, Reader};
+use super::reader::{LENGTH_BYTES, Reader, split_string};
 use super::value::Value;
 use super::{
     DEFAULT_ALIGNMENT, MAX_ALIGNMENT, MAX_KEY_BYTES, MAX_METADATA, MAX_NAME_BYTES, MAX_TENSORS,
@@ -15,14 +16,14 @@ use super::{
 };
 
 /// The fewest bytes of a metadata entry: an empty key, a type and a value of one byte.
-const MIN_METADATA_BYTES: u64 = LENGTH_BYTES + 4 + 1;
+const MIN_METADATA_BYTES: usize = LENGTH_BYTES + 4 + 1;
 /// The fewest bytes of a tensor's entry: an empty name, one dimension, type and offset.
-const MIN_TENSOR_BYTES: u64 = LENGTH_BYTES + 4 + 8 + 4 + 8;
+const MIN_TENSOR_BYTES: usize = LENGTH_BYTES + 4 + 8 + 4 + 8;
 
 /// Where the header holds the number of tensors, after magic and version.
-const TENSOR_COUNT_AT: u64 = 8;
+const TENSOR_COUNT_AT: usize = 8;
 /// Where the header holds the number of metadata entries.
-const METADATA_COUNT_AT: u64 = 16;
+const METADATA_COUNT_AT: usize = 16;
 
 /// A well-formed GGUF file, lent.
 ///
@@ -37,8 +38,16 @@ pub struct Gguf<'m> {
     n_tensors: usize,
     /// Where the tensor table starts, which is where the metadata ends.
     tensor_table: u32,
-    data_offset: u64,
+    data_offset: usize,
     metadata: [u32; MAX_METADATA],
+}
+
+/// Where a check stopped.
+enum Part {
+    Header,
+    Metadata(usize),
+    Tensor(usize),
+    Data,
 }
 
 impl<'m> Gguf<'m> {
@@ -48,122 +57,199 @@ impl<'m> Gguf<'m> {
     /// When the bytes are no file that the [module](super) accepts; the error says what is
     /// wrong and at which byte.
     pub fn parse(bytes: &'m [u8]) -> Result<Self, ParseError> {
-        let mut r = Reader::new(bytes, 0);
-        let version = read_version(&mut r)?;
-        let n_tensors = read_count(&mut r, MAX_TENSORS, ParseErrorKind::TooManyTensors)?;
-        let n_metadata = read_count(&mut r, MAX_METADATA, ParseErrorKind::TooManyMetadata)?;
-        let mut gguf = Self {
+        let mut gguf = Self::unchecked(bytes);
+        let mut r = Reader::new(bytes, bytes.len());
+        match gguf.check(&mut r) {
+            Ok(()) => Ok(gguf),
+            Err(part) => Err(gguf.explain(&r, part)),
+        }
+    }
+
+    /// As [`Self::parse`], for who does not ask why: firmware is smaller without the answers.
+    pub fn well_formed(bytes: &'m [u8]) -> Option<Self> {
+        let mut gguf = Self::unchecked(bytes);
+        gguf.check(&mut Reader::new(bytes, bytes.len())).is_ok().then_some(gguf)
+    }
+
+    const fn unchecked(bytes: &'m [u8]) -> Self {
+        Self {
             bytes,
-            version,
+            version: 0,
             alignment: DEFAULT_ALIGNMENT,
             n_metadata: 0,
-            n_tensors,
+            n_tensors: 0,
             tensor_table: 0,
             data_offset: 0,
             metadata: [0; MAX_METADATA],
-        };
-        r.check_count(Counted::Metadata, n_metadata as u64, MIN_METADATA_BYTES)
-            .map_err(|kind| ParseError::new(kind, METADATA_COUNT_AT))?;
-        for index in 0..n_metadata {
-            gguf.parse_metadata(&mut r, index)?;
         }
-        gguf.parse_alignment()?;
-        gguf.refuse_split()?;
-        gguf.parse_tensors(&mut r)?;
-        Ok(gguf)
+    }
+
+    /// Checks everything, until something is wrong: in the part returned, what `r` says.
+    #[inline(never)]
+    fn check(&mut self, r: &mut Reader<'m>) -> Result<(), Part> {
+        self.version = read_version(r);
+        let n_tensors = read_count(r, MAX_TENSORS, ParseErrorKind::TooManyTensors);
+        let n = read_count(r, MAX_METADATA, ParseErrorKind::TooManyMetadata);
+        let n_metadata = r.count(METADATA_COUNT_AT, Counted::Metadata, n, MIN_METADATA_BYTES);
+        if r.failed() {
+            return Err(Part::Header);
+        }
+        self.tensor_table = r.offset() as u32;
+        for index in 0..n_metadata {
+            self.check_entry(r, index);
+            if r.failed() {
+                return Err(Part::Metadata(index));
+            }
+        }
+        if let Some(index) = self.position("", keys::GENERAL_ALIGNMENT) {
+            self.check_alignment(r, index);
+            if r.failed() {
+                return Err(Part::Metadata(index));
+            }
+        }
+        if let Some(index) = self.position("", keys::SPLIT_COUNT) {
+            self.refuse_split(r, index);
+            if r.failed() {
+                return Err(Part::Metadata(index));
+            }
+        }
+        self.check_tensors(r, n_tensors)
     }
 
     /// Reads one entry and puts it into the table.
-    fn parse_metadata(&mut self, r: &mut Reader<'m>, index: usize) -> Result<(), ParseError> {
-        let start = *r;
-        let number = index as u32;
-        let unnamed = Subject::Metadata(number, Name::NONE);
-        let key = read_key(r).map_err(|err| err.about(unnamed))?;
-        let subject = Subject::Metadata(number, Name::new(key));
-        let about = |err: ParseError| err.about(subject);
-        // By bytes: checking the earlier keys' UTF-8 again would be wasted.
-        if let Some(earlier) = self.position(|other| other == key.as_bytes()) {
-            let kind = ParseErrorKind::DuplicateKey { earlier: earlier as u32 };
-            return Err(about(start.error(kind)));
+    fn check_entry(&mut self, r: &mut Reader<'m>, index: usize) {
+        let start = r.offset();
+        let key = read_key(r);
+        if let Some(earlier) = self.position("", key) {
+            r.fail_at(start, ParseErrorKind::DuplicateKey { earlier: earlier as u32 });
         }
-        Value::parse(r).map_err(about)?;
-        let too_large = |_| about(start.error(ParseErrorKind::HeaderTooLarge));
-        let offset = u32::try_from(start.offset()).map_err(too_large)?;
-        self.tensor_table = u32::try_from(r.offset()).map_err(too_large)?;
-        if let Some(slot) = self.metadata.get_mut(index) {
-            *slot = offset;
-            self.n_metadata = index + 1;
+        Value::parse(r);
+        match (self.metadata.get_mut(index), u32::try_from(start), u32::try_from(r.offset())) {
+            (Some(slot), Ok(start), Ok(end)) if !r.failed() => {
+                *slot = start;
+                self.n_metadata = index + 1;
+                self.tensor_table = end;
+            }
+            // What failed before stays the failure.
+            _ => r.fail_at(start, ParseErrorKind::HeaderTooLarge),
         }
-        Ok(())
     }
 
-    fn parse_alignment(&mut self) -> Result<(), ParseError> {
-        let Some((index, value)) = self.find(keys::GENERAL_ALIGNMENT) else { return Ok(()) };
-        let Value::U32(alignment) = value else {
-            return Err(self.wrong_type(index, "u32", value));
-        };
-        if !alignment.is_power_of_two() || alignment > MAX_ALIGNMENT {
-            let kind = ParseErrorKind::InvalidAlignment(alignment);
-            return Err(self.metadata_error(index, kind));
+    fn check_alignment(&mut self, r: &mut Reader<'m>, index: usize) {
+        let Some((at, value)) = self.value_at(index) else { return };
+        match value {
+            Value::U32(alignment) if alignment.is_power_of_two() && alignment <= MAX_ALIGNMENT => {
+                self.alignment = alignment;
+            }
+            Value::U32(alignment) => r.fail_at(at, ParseErrorKind::InvalidAlignment(alignment)),
+            _ => {
+                let found = value.value_type();
+                r.fail_at(at, ParseErrorKind::WrongValueType { expected: "u32", found });
+            }
         }
-        self.alignment = alignment;
-        Ok(())
     }
 
-    fn refuse_split(&self) -> Result<(), ParseError> {
-        let Some((index, value)) = self.find(keys::SPLIT_COUNT) else { return Ok(()) };
-        let Some(count) = value.as_u32() else {
-            return Err(self.wrong_type(index, "an unsigned integer", value));
-        };
-        if count > 1 {
-            let part = self.get(keys::SPLIT_NO).and_then(|value| value.as_u32());
-            return Err(self.metadata_error(index, ParseErrorKind::Split { part, count }));
+    fn refuse_split(&self, r: &mut Reader<'m>, index: usize) {
+        let Some((at, value)) = self.value_at(index) else { return };
+        match value.as_u32() {
+            Some(0 | 1) => {}
+            Some(count) => {
+                let part = self.get(keys::SPLIT_NO).and_then(|value| value.as_u32());
+                r.fail_at(at, ParseErrorKind::Split { part, count });
+            }
+            None => {
+                let (expected, found) = ("an unsigned integer", value.value_type());
+                r.fail_at(at, ParseErrorKind::WrongValueType { expected, found });
+            }
         }
-        Ok(())
     }
 
     /// Checks the tensor table, finds where the data starts, then checks the data ranges.
-    fn parse_tensors(&mut self, r: &mut Reader<'m>) -> Result<(), ParseError> {
-        let table = *r;
-        table
-            .check_count(Counted::Tensors, self.n_tensors as u64, MIN_TENSOR_BYTES)
-            .map_err(|kind| ParseError::new(kind, TENSOR_COUNT_AT))?;
-        self.tensor_table = u32::try_from(table.offset())
-            .map_err(|_| table.error(ParseErrorKind::HeaderTooLarge))?;
+    fn check_tensors(&mut self, r: &mut Reader<'m>, n: u64) -> Result<(), Part> {
+        let table = r.clone();
+        self.n_tensors = r.count(TENSOR_COUNT_AT, Counted::Tensors, n, MIN_TENSOR_BYTES);
+        if r.failed() {
+            return Err(Part::Header);
+        }
         let mut previous_end = 0;
         for index in 0..self.n_tensors {
-            let start = *r;
-            let entry = Entry::parse(r, index as u32, self.alignment)?;
-            let about = |kind| start.error(kind).about(entry.subject(index as u32));
-            if let Some(earlier) =
-                names(table, index).position(|name| name == entry.name.as_bytes())
-            {
-                return Err(about(ParseErrorKind::DuplicateTensor { earlier: earlier as u32 }));
+            let start = r.offset();
+            let entry = Entry::read(r, self.alignment);
+            let mut earlier = names(table.clone(), index);
+            if let Some(earlier) = earlier.position(|name| name == entry.name.as_bytes()) {
+                r.fail_at(start, ParseErrorKind::DuplicateTensor { earlier: earlier as u32 });
             }
             if entry.start < previous_end {
                 let kind = ParseErrorKind::OverlappingTensor { start: entry.start, previous_end };
-                return Err(about(kind));
+                r.fail_at(start, kind);
             }
-            // An end past all numbers is past the file too, as the next loop will say.
-            previous_end = entry.start.saturating_add(entry.bytes);
+            if r.failed() {
+                return Err(Part::Tensor(index));
+            }
+            previous_end = entry.end();
         }
-        let end = r.offset();
-        let file = end + r.left();
-        // Both are lengths in memory or less, so neither can wrap. A file without tensors, such
-        // as a bare vocabulary, need not be padded.
-        let aligned = end.checked_next_multiple_of(self.alignment.into());
-        self.data_offset = aligned.unwrap_or(file).min(file);
-        let mut r = table;
-        for index in 0..self.n_tensors {
-            let start = r;
-            let entry = Entry::parse(&mut r, index as u32, self.alignment)?;
-            if entry.range(self.data_offset, self.bytes).is_none() {
-                let end = self.data_offset.saturating_add(entry.start).saturating_add(entry.bytes);
-                let kind = ParseErrorKind::TensorOutOfFile { end, file };
-                return Err(start.error(kind).about(entry.subject(index as u32)));
+        // A file without tensors, such as a bare vocabulary, need not be padded. Lengths in memory
+        // leave room for the largest alignment below all numbers.
+        let mask = self.alignment as usize - 1;
+        self.data_offset = (r.offset().saturating_add(mask) & !mask).min(self.bytes.len());
+        // One tensor lies behind the other: if the last one is in the file, all are.
+        match previous_end > (self.bytes.len() - self.data_offset) as u64 {
+            true => Err(Part::Data),
+            false => Ok(()),
+        }
+    }
+
+    /// Returns the error that `check` stopped at.
+    #[cold]
+    #[inline(never)]
+    fn explain(&self, r: &Reader<'m>, part: Part) -> ParseError {
+        let (offset, kind) = r.failure().unwrap_or((0, ParseErrorKind::Empty));
+        let error = |offset: usize, kind, subject| ParseError {
+            kind: match kind {
+                ParseErrorKind::UnknownType(id) if quant::upstream_name(id).is_some() => {
+                    ParseErrorKind::UnsupportedType(id)
+                }
+                kind => kind,
+            },
+            offset: offset as u64,
+            subject,
+        };
+        let from = |start: u32| {
+            let bytes = self.bytes.get(start as usize..).unwrap_or_default();
+            Reader::new(bytes, self.bytes.len())
+        };
+        let mut table = from(self.tensor_table);
+        match part {
+            Part::Header => error(offset, kind, Subject::Header),
+            Part::Metadata(index) => {
+                // An entry that failed is not in the table: it starts where those before end.
+                let starts = self.metadata.get(..self.n_metadata).unwrap_or_default();
+                let start = starts.get(index).unwrap_or(&self.tensor_table);
+                let name = Name::new(read_key(&mut from(*start)));
+                error(offset, kind, Subject::Metadata(index as u32, name))
+            }
+            Part::Tensor(index) => {
+                for _ in 0..index {
+                    skip_entry(&mut table);
+                }
+                let name = Name::new(read_name(&mut table));
+                error(offset, kind, Subject::Tensor(index as u32, name))
+            }
+            Part::Data => {
+                let file = self.bytes.len() as u64;
+                let mut index = 0;
+                loop {
+                    let start = table.offset();
+                    let entry = Entry::read(&mut table, self.alignment);
+                    let end = entry.end().saturating_add(self.data_offset as u64);
+                    if end > file || table.failed() {
+                        let kind = ParseErrorKind::TensorOutOfFile { end, file };
+                        return error(start, kind, Subject::Tensor(index, Name::new(entry.name)));
+                    }
+                    index += 1;
+                }
             }
         }
-        Ok(())
     }
 
     /// Returns the version of the file format: 2 or 3.
@@ -183,7 +269,7 @@ impl<'m> Gguf<'m> {
 
     /// Returns where tensor data starts, in bytes from the start of the file.
     pub const fn data_offset(&self) -> u64 {
-        self.data_offset
+        self.data_offset as u64
     }
 
     /// Returns everything before the tensor data: header, metadata, tensor table, padding.
@@ -205,16 +291,13 @@ impl<'m> Gguf<'m> {
     ///
     /// Costs a comparison per entry; arrays are not walked.
     pub fn get(&self, key: &str) -> Option<Value<'m>> {
-        self.find(key).map(|(_, value)| value)
+        self.get_arch("", key)
     }
 
     /// Returns the value of the key `{arch}.{suffix}`, such as `llama.block_count`.
     pub fn get_arch(&self, arch: &str, suffix: &str) -> Option<Value<'m>> {
-        let index = self.position(|key| {
-            let rest = key.strip_prefix(arch.as_bytes()).and_then(|rest| rest.strip_prefix(b"."));
-            rest == Some(suffix.as_bytes())
-        })?;
-        self.value(index)
+        let (_, value) = self.value_at(self.position(arch, suffix)?)?;
+        Some(value)
     }
 
     /// Returns the model family's name, which prefixes its keys.
@@ -233,61 +316,54 @@ impl<'m> Gguf<'m> {
             table: self.table(),
             left: self.n_tensors,
             alignment: self.alignment,
+            data: self.slice(self.data_offset, self.bytes.len()),
             data_offset: self.data_offset,
-            bytes: self.bytes,
         }
     }
 
     /// Returns the tensor of this name. Costs a comparison per tensor.
     pub fn tensor(&self, name: &str) -> Option<TensorInfo<'m>> {
-        let index = names(self.table(), self.n_tensors).position(|n| n == name.as_bytes())?;
-        self.tensors().nth(index)
+        self.tensors().find(|tensor| tensor.name == name)
     }
 
     fn table(&self) -> Reader<'m> {
-        let start = u64::from(self.tensor_table);
-        Reader::new(self.slice(start, self.data_offset), start)
+        Reader::new(self.slice(self.tensor_table as usize, self.data_offset), self.data_offset)
     }
 
     /// Returns a range of the file that `parse` has proven to lie in it.
-    fn slice(&self, start: u64, end: u64) -> &'m [u8] {
-        slice(self.bytes, start, end).unwrap_or_default()
+    fn slice(&self, start: usize, end: usize) -> &'m [u8] {
+        self.bytes.get(start..end).unwrap_or_default()
     }
 
-    /// Returns the key of entry `index`, and a reader of its type and value.
-    fn entry(&self, index: usize) -> Option<(&'m [u8], Reader<'m>)> {
+    /// Returns the key of entry `index`, and a range of the file: its type and value.
+    fn entry(&self, index: usize) -> Option<(&'m [u8], Range<usize>)> {
         let table = self.metadata.get(..self.n_metadata)?;
-        let start = u64::from(*table.get(index)?);
+        let start = *table.get(index)? as usize;
         // An entry ends where the next one starts; this is what saves walking its value.
-        let end = u64::from(*table.get(index + 1).unwrap_or(&self.tensor_table));
-        let mut r = Reader::new(self.slice(start, end), start);
-        Some((r.string().ok()?, r))
+        let end = *table.get(index + 1).unwrap_or(&self.tensor_table) as usize;
+        let (key, value) = split_string(self.slice(start, end))?;
+        Some((key, end - value.len()..end))
     }
 
-    fn position(&self, mut is_it: impl FnMut(&[u8]) -> bool) -> Option<usize> {
-        (0..self.n_metadata).position(|index| self.entry(index).is_some_and(|(key, _)| is_it(key)))
+    /// Returns the number of the entry with the key `{arch}.{suffix}`, or `suffix` without `arch`.
+    #[inline(never)]
+    fn position(&self, arch: &str, suffix: &str) -> Option<usize> {
+        (0..self.n_metadata).find(|&index| {
+            let key = self.entry(index).map_or(&[][..], |(key, _)| key);
+            let rest = match arch {
+                "" => Some(key),
+                arch => key.strip_prefix(arch.as_bytes()).and_then(|rest| rest.strip_prefix(b".")),
+            };
+            rest == Some(suffix.as_bytes())
+        })
     }
 
-    fn value(&self, index: usize) -> Option<Value<'m>> {
-        Value::reread(self.entry(index)?.1).ok()
-    }
-
-    fn find(&self, key: &str) -> Option<(usize, Value<'m>)> {
-        let index = self.position(|other| other == key.as_bytes())?;
-        Some((index, self.value(index)?))
-    }
-
-    fn wrong_type(&self, index: usize, expected: &'static str, found: Value<'m>) -> ParseError {
-        let found = found.value_type();
-        self.metadata_error(index, ParseErrorKind::WrongValueType { expected, found })
-    }
-
-    /// Returns an error about the value of metadata entry `index`.
-    fn metadata_error(&self, index: usize, kind: ParseErrorKind) -> ParseError {
-        let (key, r) = self.entry(index).unwrap_or((&[], Reader::new(&[], 0)));
-        let name = Name::new(core::str::from_utf8(key).unwrap_or_default());
+    /// Returns the value of entry `index`, and where it lies in the file.
+    #[inline(never)]
+    fn value_at(&self, index: usize) -> Option<(usize, Value<'m>)> {
+        let (_, Range { start, end }) = self.entry(index)?;
         // The type's four bytes stand before the value.
-        ParseError::new(kind, r.offset() + 4).about(Subject::Metadata(index as u32, name))
+        Some((start + 4, Value::reread(Reader::new(self.slice(start, end), end))?))
     }
 }
 
@@ -304,148 +380,125 @@ impl fmt::Debug for Gguf<'_> {
     }
 }
 
-fn slice(bytes: &[u8], start: u64, end: u64) -> Option<&[u8]> {
-    bytes.get(usize::try_from(start).ok()?..usize::try_from(end).ok()?)
-}
-
-fn read_version(r: &mut Reader<'_>) -> Result<u32, ParseError> {
-    if r.left() == 0 {
-        return Err(r.error(ParseErrorKind::Empty));
+fn read_version(r: &mut Reader<'_>) -> u32 {
+    if r.rest().is_empty() {
+        r.fail(ParseErrorKind::Empty);
     }
-    let at = *r;
-    let magic = r.magic()?;
+    let magic = r.u32().to_le_bytes();
     if &magic != b"GGUF" {
-        return Err(at.error(ParseErrorKind::NotGguf { magic }));
+        r.fail(ParseErrorKind::NotGguf { magic });
     }
-    let at = *r;
-    let version = r.u32()?;
+    let version = r.u32();
     match version {
-        2 | 3 => Ok(version),
-        1 => Err(at.error(ParseErrorKind::Version1)),
+        2 | 3 => {}
+        1 => r.fail(ParseErrorKind::Version1),
         // Real versions are small, so a number with its low half empty is one with its bytes
         // reversed.
         _ if version != 0 && version & 0xffff == 0 => {
-            Err(at.error(ParseErrorKind::BigEndian { version: version.swap_bytes() }))
+            r.fail(ParseErrorKind::BigEndian { version: version.swap_bytes() });
         }
-        _ => Err(at.error(ParseErrorKind::UnknownVersion(version))),
+        _ => r.fail(ParseErrorKind::UnknownVersion(version)),
     }
+    version
 }
 
-fn read_count(
-    r: &mut Reader<'_>,
-    max: usize,
-    too_many: fn(u64) -> ParseErrorKind,
-) -> Result<usize, ParseError> {
-    let at = *r;
-    let count = r.u64()?;
-    match usize::try_from(count) {
-        Ok(small) if small <= max => Ok(small),
-        _ => Err(at.error(too_many(count))),
+fn read_count(r: &mut Reader<'_>, max: usize, too_many: fn(u64) -> ParseErrorKind) -> u64 {
+    let count = r.u64();
+    if count > max as u64 {
+        r.fail(too_many(count));
     }
+    count
 }
 
-fn read_key<'m>(r: &mut Reader<'m>) -> Result<&'m str, ParseError> {
-    let mut at = *r;
-    match at.u64()? {
-        0 => Err(r.error(ParseErrorKind::EmptyKey)),
-        len if len > MAX_KEY_BYTES as u64 => Err(r.error(ParseErrorKind::KeyTooLong(len))),
-        _ => r.text(),
+fn read_key<'m>(r: &mut Reader<'m>) -> &'m str {
+    let len = r.u64();
+    match len {
+        0 => r.fail(ParseErrorKind::EmptyKey),
+        len if len > MAX_KEY_BYTES as u64 => r.fail(ParseErrorKind::KeyTooLong(len)),
+        _ => {}
     }
+    r.text(len)
+}
+
+fn read_name<'m>(r: &mut Reader<'m>) -> &'m str {
+    let len = r.u64();
+    match len {
+        0 => r.fail(ParseErrorKind::EmptyName),
+        len if len > MAX_NAME_BYTES as u64 => r.fail(ParseErrorKind::NameTooLong(len)),
+        _ => {}
+    }
+    r.text(len)
 }
 
 /// Returns the names of the first `n` entries of a tensor table, without their checks.
 ///
 /// Stops early at an entry that cannot be read, which after a successful parse is none.
 fn names(mut table: Reader<'_>, n: usize) -> impl Iterator<Item = &[u8]> {
-    (0..n).map_while(move |_| {
-        let name = table.string().ok()?;
-        let n_dims = table.u32().ok()?;
-        table.take(u64::from(n_dims).checked_mul(8)? + 4 + 8).ok()?;
-        Some(name)
-    })
+    (0..n).map(move |_| skip_entry(&mut table))
+}
+
+/// Steps over a tensor's entry without its checks, and returns its name.
+fn skip_entry<'m>(table: &mut Reader<'m>) -> &'m [u8] {
+    let name = table.string();
+    let n_dims = table.u32();
+    table.take(u64::from(n_dims) * 8 + 4 + 8);
+    name
 }
 
 /// A tensor's entry in the table, checked by itself: everything but its place in the file.
 struct Entry<'m> {
     name: &'m str,
-    ty: GgmlType,
     n_dims: u32,
     dims: [u64; 4],
-    n_cols: usize,
-    n_rows: usize,
-    bytes: u64,
+    layout: Layout,
     /// Offset of the data from the first byte of all data.
     start: u64,
 }
 
 impl<'m> Entry<'m> {
-    fn subject(&self, number: u32) -> Subject {
-        Subject::Tensor(number, Name::new(self.name))
-    }
-
-    fn parse(r: &mut Reader<'m>, number: u32, alignment: u32) -> Result<Self, ParseError> {
-        let unnamed = Subject::Tensor(number, Name::NONE);
-        let name = Self::read_name(r).map_err(|err| err.about(unnamed))?;
-        Self::parse_rest(r, name, alignment.into())
-            .map_err(|err| err.about(Subject::Tensor(number, Name::new(name))))
-    }
-
-    fn read_name(r: &mut Reader<'m>) -> Result<&'m str, ParseError> {
-        let mut at = *r;
-        match at.u64()? {
-            0 => Err(r.error(ParseErrorKind::EmptyName)),
-            len if len > MAX_NAME_BYTES as u64 => Err(r.error(ParseErrorKind::NameTooLong(len))),
-            _ => r.text(),
-        }
-    }
-
-    fn parse_rest(r: &mut Reader<'m>, name: &'m str, alignment: u64) -> Result<Self, ParseError> {
-        let at = *r;
-        let n_dims = r.u32()?;
+    #[inline(never)]
+    fn read(r: &mut Reader<'m>, alignment: u32) -> Self {
+        let name = read_name(r);
+        let n_dims = r.u32();
         if !(1..=4).contains(&n_dims) {
-            return Err(at.error(ParseErrorKind::InvalidDimensionCount(n_dims)));
+            r.fail(ParseErrorKind::InvalidDimensionCount(n_dims));
         }
-        let at_dims = *r;
+        let at_dims = r.offset();
         let mut dims = [1; 4];
         for (axis, dim) in (0..n_dims).zip(&mut dims) {
-            let at = *r;
-            *dim = r.u64()?;
+            *dim = r.u64();
             if *dim == 0 {
-                return Err(at.error(ParseErrorKind::ZeroDimension { axis }));
+                r.fail(ParseErrorKind::ZeroDimension { axis });
             }
         }
-        let at_type = *r;
-        let id = r.u32()?;
-        let ty = GgmlType::from_id(id).ok_or_else(|| {
-            at_type.error(match quant::upstream_name(id) {
-                Some(_) => ParseErrorKind::UnsupportedType(id),
-                None => ParseErrorKind::UnknownType(id),
-            })
-        })?;
-        let overflow = at_dims.error(ParseErrorKind::ShapeOverflow { dims });
-        let [n_cols, rest @ ..] = dims;
-        let n_rows = rest.iter().try_fold(1_u64, |n, &dim| n.checked_mul(dim)).ok_or(overflow)?;
-        let cols = usize::try_from(n_cols).map_err(|_| overflow)?;
-        let n_rows = usize::try_from(n_rows).map_err(|_| overflow)?;
-        let (_, bytes) = TensorView::layout(ty, cols, n_rows).map_err(|err| match err {
-            TensorError::PartialBlock { .. } => {
-                at_dims.error(ParseErrorKind::PartialBlock { ty, n_cols })
-            }
-            _ => overflow,
-        })?;
-        let at_start = *r;
-        let start = r.u64()?;
-        if !start.is_multiple_of(alignment) {
-            return Err(at_start.error(ParseErrorKind::MisalignedTensor { start, alignment }));
+        let id = r.u32();
+        let ty = GgmlType::from_id(id).unwrap_or_else(|| {
+            r.fail(ParseErrorKind::UnknownType(id));
+            GgmlType::F32
+        });
+        let layout = Layout::of_dims(ty, dims).unwrap_or_else(|err| {
+            r.fail_at(
+                at_dims,
+                match err {
+                    TensorError::PartialBlock { ty, n_cols } => {
+                        ParseErrorKind::PartialBlock { ty, n_cols: n_cols as u64 }
+                    }
+                    _ => ParseErrorKind::ShapeOverflow { dims },
+                },
+            );
+            Layout::EMPTY
+        });
+        let start = r.u64();
+        if start & u64::from(alignment - 1) != 0 {
+            r.fail(ParseErrorKind::MisalignedTensor { start, alignment: alignment.into() });
         }
-        Ok(Self { name, ty, n_dims, dims, n_cols: cols, n_rows, bytes: bytes as u64, start })
+        Self { name, n_dims, dims, layout, start }
     }
 
-    /// Returns where the data lies in the file, and the data, if it is all there.
-    fn range(&self, data_offset: u64, bytes: &'m [u8]) -> Option<(u64, &'m [u8])> {
-        let start = data_offset.checked_add(self.start)?;
-        let end = start.checked_add(self.bytes)?;
-        Some((start, slice(bytes, start, end)?))
+    /// Returns where the data ends, from the first byte of all data. An end past all numbers is
+    /// past every file too.
+    const fn end(&self) -> u64 {
+        self.start.saturating_add(self.layout.bytes() as u64)
     }
 }
 
@@ -472,21 +525,24 @@ pub struct Tensors<'m> {
     table: Reader<'m>,
     left: usize,
     alignment: u32,
-    data_offset: u64,
-    bytes: &'m [u8],
+    /// All data.
+    data: &'m [u8],
+    data_offset: usize,
 }
 
 impl<'m> Iterator for Tensors<'m> {
     type Item = TensorInfo<'m>;
 
+    #[inline(never)]
     fn next(&mut self) -> Option<TensorInfo<'m>> {
         self.left = self.left.checked_sub(1)?;
         // The same code as `parse` ran on the same bytes, so that it cannot fail now.
-        let entry = Entry::parse(&mut self.table, 0, self.alignment).ok()?;
-        let (offset, data) = entry.range(self.data_offset, self.bytes)?;
-        let view = TensorView::new(entry.ty, entry.n_cols, entry.n_rows, data).ok()?;
-        let Entry { name, ty, n_dims, dims, .. } = entry;
-        Some(TensorInfo { name, ty, n_dims, dims, offset, view })
+        let Entry { name, n_dims, dims, layout, start } =
+            Entry::read(&mut self.table, self.alignment);
+        let data = self.data.get(usize::try_from(start).ok()?..)?.get(..layout.bytes())?;
+        let view = layout.view(data).ok()?;
+        let offset = self.data_offset as u64 + start;
+        Some(TensorInfo { name, ty: view.ty(), n_dims, dims, offset, view })
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
@@ -508,8 +564,9 @@ impl<'m> Iterator for Metadata<'_, 'm> {
     type Item = (&'m str, Value<'m>);
 
     fn next(&mut self) -> Option<(&'m str, Value<'m>)> {
-        let (key, value) = self.gguf.entry(self.next)?;
-        let (key, value) = (core::str::from_utf8(key).ok()?, Value::reread(value).ok()?);
+        let (key, _) = self.gguf.entry(self.next)?;
+        let (_, value) = self.gguf.value_at(self.next)?;
+        let key = core::str::from_utf8(key).ok()?;
         self.next += 1;
         Some((key, value))
     }

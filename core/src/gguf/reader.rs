@@ -1,146 +1,147 @@
 //! A cursor over untrusted bytes that can neither leave the file nor overflow.
 //!
-//! Numbers are little-endian, whatever the machine. Each failure carries the byte offset of
-//! the field that could not be read.
+//! Numbers are little-endian, whatever the machine. What cannot be read or is refused is noted
+//! with its place, once, and leaves nothing to read: from then on numbers are 0 and strings are
+//! empty. So code that reads several fields need ask only once whether all were there, which in a
+//! parser for microcontrollers takes half the flash of asking behind every field.
 
-use super::error::{Counted, ParseError, ParseErrorKind};
+use super::error::{Counted, ParseErrorKind};
 
 /// Bytes of a string's or array's length field.
-pub(super) const LENGTH_BYTES: u64 = 8;
+pub(super) const LENGTH_BYTES: usize = 8;
 
 /// Reads fields one after the other from a slice of the file.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub(super) struct Reader<'m> {
     rest: &'m [u8],
-    /// Offset in the file of the first byte of `rest`.
-    offset: u64,
+    /// Offset in the file of the end of `rest`.
+    end: usize,
+    /// Offset of the field read last.
+    field: usize,
+    /// The first failure, and the offset of the field that it is about.
+    failure: Option<(usize, ParseErrorKind)>,
 }
 
 impl<'m> Reader<'m> {
-    /// Returns a reader of `bytes`, which lie at `offset` in the file.
-    pub(super) const fn new(bytes: &'m [u8], offset: u64) -> Self {
-        Self { rest: bytes, offset }
+    /// Returns a reader of `bytes`, which end at `end` in the file.
+    pub(super) const fn new(bytes: &'m [u8], end: usize) -> Self {
+        Self { rest: bytes, end, field: 0, failure: None }
     }
 
     /// Returns the file offset of the next byte.
-    pub(super) const fn offset(&self) -> u64 {
-        self.offset
+    pub(super) const fn offset(&self) -> usize {
+        self.end - self.rest.len()
     }
 
-    /// Returns the bytes not read yet.
+    /// Returns the bytes not read yet; none behind a failure.
     pub(super) const fn rest(&self) -> &'m [u8] {
         self.rest
     }
 
-    /// Returns the number of bytes not read yet.
-    pub(super) const fn left(&self) -> u64 {
-        // Lossless: no supported target has pointers wider than 64 bits.
-        self.rest.len() as u64
+    /// Returns the first failure and its offset.
+    pub(super) const fn failure(&self) -> Option<(usize, ParseErrorKind)> {
+        self.failure
     }
 
-    /// Returns `kind` as an error at the next byte.
-    pub(super) const fn error(&self, kind: ParseErrorKind) -> ParseError {
-        ParseError::new(kind, self.offset)
+    /// Returns whether something could not be read or was refused.
+    pub(super) const fn failed(&self) -> bool {
+        self.failure.is_some()
     }
 
+    /// Notes that the field read last is wrong, unless something before it was.
     #[cold]
-    fn truncated(&self, needed: u64) -> ParseError {
-        self.error(ParseErrorKind::Truncated { needed, left: self.left() })
+    pub(super) fn fail(&mut self, kind: ParseErrorKind) {
+        self.fail_at(self.field, kind);
     }
 
-    /// Returns the next `n` bytes.
-    pub(super) fn take(&mut self, n: u64) -> Result<&'m [u8], ParseError> {
+    /// As [`Self::fail`], of what is at `offset`.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn fail_at(&mut self, offset: usize, kind: ParseErrorKind) {
+        self.failure = self.failure.or(Some((offset, kind)));
+        self.rest = &[];
+    }
+
+    /// Returns the next `n` bytes, or none of them if there are fewer.
+    #[inline(never)]
+    pub(super) fn take(&mut self, n: u64) -> &'m [u8] {
+        self.field = self.offset();
         let split = usize::try_from(n).ok().and_then(|n| self.rest.split_at_checked(n));
-        let Some((head, rest)) = split else { return Err(self.truncated(n)) };
-        self.rest = rest;
-        // Cannot wrap: bounded by the length of the file.
-        self.offset += n;
-        Ok(head)
-    }
-
-    fn array<const N: usize>(&mut self) -> Result<[u8; N], ParseError> {
-        let Some((head, rest)) = self.rest.split_first_chunk::<N>() else {
-            return Err(self.truncated(N as u64));
+        let Some((head, rest)) = split else {
+            self.fail(ParseErrorKind::Truncated { needed: n, left: self.rest.len() as u64 });
+            return &[];
         };
         self.rest = rest;
-        self.offset += N as u64;
-        Ok(*head)
+        head
     }
 
-    pub(super) fn magic(&mut self) -> Result<[u8; 4], ParseError> {
-        self.array()
+    /// Returns the next `bytes` bytes, eight at most, as a number.
+    #[inline(never)]
+    pub(super) fn number(&mut self, bytes: usize) -> u64 {
+        let bytes = self.take(bytes as u64).iter().rev();
+        bytes.fold(0, |number, &byte| number << 8 | u64::from(byte))
     }
 
-    pub(super) fn u8(&mut self) -> Result<u8, ParseError> {
-        self.array().map(u8::from_le_bytes)
+    pub(super) fn u32(&mut self) -> u32 {
+        self.number(4) as u32
     }
 
-    pub(super) fn u16(&mut self) -> Result<u16, ParseError> {
-        self.array().map(u16::from_le_bytes)
-    }
-
-    pub(super) fn u32(&mut self) -> Result<u32, ParseError> {
-        self.array().map(u32::from_le_bytes)
-    }
-
-    pub(super) fn u64(&mut self) -> Result<u64, ParseError> {
-        self.array().map(u64::from_le_bytes)
+    pub(super) fn u64(&mut self) -> u64 {
+        self.number(8)
     }
 
     /// Returns the bytes of a length-prefixed string.
-    pub(super) fn string(&mut self) -> Result<&'m [u8], ParseError> {
-        let len = self.u64()?;
+    pub(super) fn string(&mut self) -> &'m [u8] {
+        let len = self.u64();
         self.take(len)
     }
 
-    /// Returns a length-prefixed string that must be UTF-8.
-    pub(super) fn text(&mut self) -> Result<&'m str, ParseError> {
-        let bytes = self.string()?;
-        core::str::from_utf8(bytes).map_err(|err| {
-            let back = (bytes.len() - err.valid_up_to()) as u64;
-            ParseError::new(ParseErrorKind::InvalidUtf8, self.offset - back)
+    /// Returns the next `len` bytes, which must be UTF-8.
+    pub(super) fn text(&mut self, len: u64) -> &'m str {
+        core::str::from_utf8(self.take(len)).unwrap_or_else(|err| {
+            self.fail_at(self.field + err.valid_up_to(), ParseErrorKind::InvalidUtf8);
+            ""
         })
     }
 
-    /// Checks that `count` entries of at least `entry_bytes` each can follow, so that nothing
-    /// ever loops over a count that the file merely claims.
-    ///
-    /// The error is for the caller to place: it concerns the count's field, which is behind.
-    pub(super) fn check_count(
-        &self,
+    /// Returns `count`, the field at `offset`, once so many entries of at least `entry_bytes` each
+    /// can follow; 0 if not, so that nothing ever loops over a count that the file merely claims.
+    pub(super) fn count(
+        &mut self,
+        offset: usize,
         what: Counted,
         count: u64,
-        entry_bytes: u64,
-    ) -> Result<(), ParseErrorKind> {
-        let left = self.left();
-        match count.checked_mul(entry_bytes) {
-            Some(needed) if needed <= left => Ok(()),
-            _ => Err(ParseErrorKind::CountTooLarge { what, count, entry_bytes, left }),
+        entry_bytes: usize,
+    ) -> usize {
+        let left = self.rest.len();
+        match usize::try_from(count) {
+            Ok(count) if count <= left / entry_bytes.max(1) => count,
+            _ => {
+                let (entry_bytes, left) = (entry_bytes as u64, left as u64);
+                let kind = ParseErrorKind::CountTooLarge { what, count, entry_bytes, left };
+                self.fail_at(offset, kind);
+                0
+            }
         }
     }
 
     /// Returns the bytes that `count` strings take together, prefixes included.
     ///
     /// The loop ends with the file at the latest, as each string takes bytes of it.
-    pub(super) fn strings(&mut self, count: u64) -> Result<&'m [u8], ParseError> {
+    pub(super) fn strings(&mut self, count: usize) -> &'m [u8] {
         let all = self.rest;
-        let start = self.offset;
         // A vocabulary has hundreds of thousands of these: the loop keeps nothing but a slice.
-        let mut rest = all;
         for _ in 0..count {
-            let Some((_, next)) = split_string(rest) else {
-                self.rest = rest;
-                self.offset = start + (all.len() - rest.len()) as u64;
-                // Reading the string again gives the exact error.
-                self.string()?;
-                break;
-            };
-            rest = next;
+            match split_string(self.rest) {
+                Some((_, rest)) => self.rest = rest,
+                None => {
+                    // Reading the string again tells what is missing.
+                    self.string();
+                    return &[];
+                }
+            }
         }
-        self.rest = rest;
-        let len = all.len() - rest.len();
-        self.offset = start + len as u64;
-        Ok(all.get(..len).unwrap_or_default())
+        all.get(..all.len() - self.rest.len()).unwrap_or_default()
     }
 }
 

@@ -3,7 +3,7 @@
 use core::fmt;
 use core::iter::FusedIterator;
 
-use super::error::{Counted, ParseError, ParseErrorKind};
+use super::error::{Counted, ParseErrorKind};
 use super::reader::{LENGTH_BYTES, Reader, split_string};
 
 /// The type of a metadata value or of an array's elements, numbered as in the file.
@@ -89,10 +89,12 @@ impl ValueType {
         }
     }
 
-    fn read(r: &mut Reader<'_>) -> Result<Self, ParseError> {
-        let at = *r;
-        let id = r.u32()?;
-        Self::from_id(id).ok_or_else(|| at.error(ParseErrorKind::UnknownValueType(id)))
+    fn read(r: &mut Reader<'_>) -> Self {
+        let id = r.u32();
+        Self::from_id(id).unwrap_or_else(|| {
+            r.fail(ParseErrorKind::UnknownValueType(id));
+            Self::U8
+        })
     }
 }
 
@@ -221,48 +223,51 @@ impl<'m> Value<'m> {
     }
 
     /// Reads a type and its value from untrusted bytes, checking every element of an array.
-    pub(super) fn parse(r: &mut Reader<'m>) -> Result<Self, ParseError> {
-        match ValueType::read(r)? {
-            ValueType::Array => Array::parse(r).map(Self::Array),
-            ty => Self::scalar(r, ty),
-        }
+    pub(super) fn parse(r: &mut Reader<'m>) -> Self {
+        Self::read(r, true)
     }
 
     /// Reads a type and its value from all of `r`, which `parse` has accepted before.
     ///
     /// An array is whatever follows its length: its elements are not walked again.
-    pub(super) fn reread(mut r: Reader<'m>) -> Result<Self, ParseError> {
-        match ValueType::read(&mut r)? {
-            ValueType::Array => Array::header(&mut r).map(|(ty, len)| {
-                Self::Array(Array { bytes: r.rest(), len, offset: r.offset(), ty })
-            }),
-            ty => Self::scalar(&mut r, ty),
+    pub(super) fn reread(mut r: Reader<'m>) -> Option<Self> {
+        let value = Self::read(&mut r, false);
+        (!r.failed()).then_some(value)
+    }
+
+    #[inline(never)]
+    fn read(r: &mut Reader<'m>, walk: bool) -> Self {
+        match ValueType::read(r) {
+            ValueType::Array => Self::Array(Array::read(r, walk)),
+            ty => Self::scalar(r, ty),
         }
     }
 
-    fn scalar(r: &mut Reader<'m>, ty: ValueType) -> Result<Self, ParseError> {
-        Ok(match ty {
-            ValueType::U8 => Self::U8(r.u8()?),
-            ValueType::I8 => Self::I8(r.u8()? as i8),
-            ValueType::U16 => Self::U16(r.u16()?),
-            ValueType::I16 => Self::I16(r.u16()? as i16),
-            ValueType::U32 => Self::U32(r.u32()?),
-            ValueType::I32 => Self::I32(r.u32()? as i32),
-            ValueType::F32 => Self::F32(f32::from_bits(r.u32()?)),
+    fn scalar(r: &mut Reader<'m>, ty: ValueType) -> Self {
+        let Some(size) = ty.fixed_bytes() else {
+            let len = r.u64();
+            return Self::Str(r.text(len));
+        };
+        let bits = r.number(size);
+        match ty {
+            ValueType::U8 => Self::U8(bits as u8),
+            ValueType::I8 => Self::I8(bits as i8),
+            ValueType::U16 => Self::U16(bits as u16),
+            ValueType::I16 => Self::I16(bits as i16),
+            ValueType::U32 => Self::U32(bits as u32),
+            ValueType::I32 => Self::I32(bits as i32),
+            ValueType::F32 => Self::F32(f32::from_bits(bits as u32)),
+            ValueType::I64 => Self::I64(bits as i64),
+            ValueType::F64 => Self::F64(f64::from_bits(bits)),
             ValueType::Bool => {
-                let at = *r;
-                let byte = r.u8()?;
-                match byte {
-                    0 | 1 => Self::Bool(byte == 1),
-                    _ => return Err(at.error(ParseErrorKind::InvalidBool(byte))),
+                if bits > 1 {
+                    r.fail(ParseErrorKind::InvalidBool(bits as u8));
                 }
+                Self::Bool(bits == 1)
             }
-            ValueType::Str => Self::Str(r.text()?),
-            ValueType::U64 => Self::U64(r.u64()?),
-            ValueType::I64 => Self::I64(r.u64()? as i64),
-            ValueType::F64 => Self::F64(f64::from_bits(r.u64()?)),
-            ValueType::Array => return Err(r.error(ParseErrorKind::NestedArray)),
-        })
+            // Strings and arrays have no fixed size.
+            ValueType::U64 | ValueType::Str | ValueType::Array => Self::U64(bits),
+        }
     }
 }
 
@@ -271,7 +276,7 @@ impl<'m> Value<'m> {
 pub struct Array<'m> {
     bytes: &'m [u8],
     len: usize,
-    offset: u64,
+    offset: usize,
     ty: ValueType,
 }
 
@@ -299,14 +304,15 @@ impl<'m> Array<'m> {
 
     /// Returns the offset of the first element from the start of the file, in bytes.
     pub const fn offset(&self) -> u64 {
-        self.offset
+        self.offset as u64
     }
 
     /// Returns the elements one after the other, whatever their type.
     ///
     /// Strings that are not UTF-8 come as [`Value::Bytes`].
     pub fn iter(&self) -> Elements<'m> {
-        Elements { rest: Reader::new(self.bytes, self.offset), left: self.len, ty: self.ty }
+        let end = self.offset + self.bytes.len();
+        Elements { rest: Reader::new(self.bytes, end), left: self.len, ty: self.ty }
     }
 
     /// Returns the bytes of each string, or `None` when the elements are not strings.
@@ -341,35 +347,28 @@ impl<'m> Array<'m> {
         (self.ty == ty).then(|| self.bytes.as_chunks::<4>().0.iter().copied())
     }
 
-    fn header(r: &mut Reader<'m>) -> Result<(ValueType, usize), ParseError> {
-        let at = *r;
-        let ty = ValueType::read(r)?;
+    /// Reads element type, length and elements; without `walk`, the elements are all of the rest.
+    fn read(r: &mut Reader<'m>, walk: bool) -> Self {
+        let ty = ValueType::read(r);
         if ty == ValueType::Array {
-            return Err(at.error(ParseErrorKind::NestedArray));
+            r.fail(ParseErrorKind::NestedArray);
         }
-        let at = *r;
-        let len = r.u64()?;
-        let entry_bytes = ty.fixed_bytes().map_or(LENGTH_BYTES, |n| n as u64);
-        r.check_count(Counted::Elements, len, entry_bytes).map_err(|kind| at.error(kind))?;
-        // Cannot fail: the file's length is a `usize`, and so many entries fit in it.
-        let len = usize::try_from(len).unwrap_or_default();
-        Ok((ty, len))
-    }
-
-    fn parse(r: &mut Reader<'m>) -> Result<Self, ParseError> {
-        let (ty, len) = Self::header(r)?;
-        let start = *r;
-        let bytes = match ty.fixed_bytes() {
-            Some(size) => r.take(len as u64 * size as u64)?,
-            None => r.strings(len as u64)?,
+        let at_len = r.offset();
+        let len = r.u64();
+        let size = ty.fixed_bytes();
+        let len = r.count(at_len, Counted::Elements, len, size.unwrap_or(LENGTH_BYTES));
+        let offset = r.offset();
+        let bytes = match size {
+            _ if !walk => r.rest(),
+            Some(size) => r.take((len * size) as u64),
+            None => r.strings(len),
         };
         if ty == ValueType::Bool
             && let Some((i, &byte)) = bytes.iter().enumerate().find(|(_, byte)| **byte > 1)
         {
-            let offset = start.offset() + i as u64;
-            return Err(ParseError::new(ParseErrorKind::InvalidBool(byte), offset));
+            r.fail_at(offset + i, ParseErrorKind::InvalidBool(byte));
         }
-        Ok(Self { bytes, len, offset: start.offset(), ty })
+        Self { bytes, len, offset, ty }
     }
 }
 
@@ -393,9 +392,9 @@ impl<'m> Iterator for Elements<'m> {
     fn next(&mut self) -> Option<Value<'m>> {
         self.left = self.left.checked_sub(1)?;
         if self.ty != ValueType::Str {
-            return Value::scalar(&mut self.rest, self.ty).ok();
+            return Some(Value::scalar(&mut self.rest, self.ty));
         }
-        let bytes = self.rest.string().ok()?;
+        let bytes = self.rest.string();
         Some(core::str::from_utf8(bytes).map_or(Value::Bytes(bytes), Value::Str))
     }
 
