@@ -75,6 +75,9 @@ impl Layout {
 }
 
 impl<'m> TensorView<'m> {
+    /// No elements.
+    pub(crate) const EMPTY: Self = TensorView { bytes: &[], layout: Layout::EMPTY };
+
     /// Returns a view of `bytes` as `n_rows` rows of `n_cols` elements of type `ty`.
     ///
     /// # Errors

@@ -345,6 +345,13 @@ impl<'m> Gguf<'m> {
         Some((key, end - value.len()..end))
     }
 
+    /// Returns the key of entry `index`; every key is UTF-8, and none is empty.
+    #[inline(never)]
+    pub(crate) fn key(&self, index: usize) -> &'m str {
+        let key = self.entry(index).map_or(&[][..], |(key, _)| key);
+        core::str::from_utf8(key).unwrap_or_default()
+    }
+
     /// Returns the number of the entry with the key `{arch}.{suffix}`, or `suffix` without `arch`.
     #[inline(never)]
     fn position(&self, arch: &str, suffix: &str) -> Option<usize> {
@@ -564,9 +571,8 @@ impl<'m> Iterator for Metadata<'_, 'm> {
     type Item = (&'m str, Value<'m>);
 
     fn next(&mut self) -> Option<(&'m str, Value<'m>)> {
-        let (key, _) = self.gguf.entry(self.next)?;
         let (_, value) = self.gguf.value_at(self.next)?;
-        let key = core::str::from_utf8(key).ok()?;
+        let key = self.gguf.key(self.next);
         self.next += 1;
         Some((key, value))
     }

@@ -92,6 +92,34 @@ pub enum Act {
 }
 
 impl ModelConfig {
+    /// What stands where the keys say nothing else.
+    pub(super) const DEFAULT: Self = {
+        let rope = RopeBase { freq_base: 10_000.0, factor: 1.0, use_freqs: true };
+        ModelConfig {
+            family: "",
+            n_layer: 0,
+            n_embd: 0,
+            n_ff: 0,
+            n_head: 0,
+            n_head_kv: 0,
+            head_dim: 0,
+            n_vocab: 0,
+            n_ctx_train: 0,
+            rms_eps: 0.0,
+            rope_dim: 0,
+            rope_pairs: RopePairs::NeoX,
+            rope,
+            rope_local: rope,
+            window: None,
+            attn_scale: 1.0,
+            attn_soft_cap: None,
+            act: Act::Silu,
+            embd_scale: None,
+            final_soft_cap: None,
+            tied_head: true,
+        }
+    };
+
     /// Width of all query heads together.
     pub const fn q_dim(&self) -> usize {
         self.n_head * self.head_dim

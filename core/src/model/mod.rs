@@ -16,21 +16,23 @@ pub use family::{FAMILIES, Family};
 pub use plan::{MAX_CTX, MemoryPlan, ModelShape, PlanOptions};
 pub use weights::{LayerWeights, N_SLOTS, Slot};
 
-use crate::gguf::{Gguf, Name, TensorInfo};
+use crate::gguf::{Gguf, Name};
 use crate::tensor::TensorView;
-use family::{COMMON_SLOTS, Keys, MAX_LAYERS};
-use weights::{Place, check_shape};
+use family::{Keys, MAX_LAYERS};
+use weights::{
+    GLOBALS, N_REQUIRED, OUTPUT, OUTPUT_NORM, Place, ROPE_FREQS, TOKEN_EMBD, check_shape,
+};
 
 /// A model in a GGUF file, checked.
 #[derive(Clone, Debug)]
 pub struct Model<'m> {
     gguf: Gguf<'m>,
     config: ModelConfig,
-    token_embd: TensorView<'m>,
-    output_norm: TensorView<'m>,
-    output: TensorView<'m>,
-    rope_freqs: Option<TensorView<'m>>,
+    globals: Globals<'m>,
 }
+
+/// The tensors outside of layers, by the numbers of their names.
+type Globals<'m> = [Option<TensorView<'m>>; GLOBALS.len()];
 
 impl<'m> Model<'m> {
     /// The model in a parsed file.
@@ -39,40 +41,11 @@ impl<'m> Model<'m> {
     /// [`ModelError`] if the family is unknown, a key or a tensor is missing, of another type or
     /// shape, or is not understood.
     pub fn new(gguf: &Gguf<'m>) -> Result<Self, ModelError> {
-        let keys = Keys::new(gguf)?;
-        let mut config = keys.config()?;
-        (keys.family().describe)(&keys, &mut config)?;
-
-        let global = |name: &'static str| gguf.tensor(name);
-        let token_embd = global("token_embd.weight");
-        let token_embd = token_embd.ok_or(ModelError::MissingTensor("token_embd.weight", None))?;
-        let [_, n_vocab, _, _] = token_embd.dims;
-        config.n_vocab = usize::try_from(n_vocab).unwrap_or(usize::MAX);
-        let shape = [config.n_embd, config.n_vocab];
-        check_shape(&token_embd, shape, false)?;
-        let norm = global("output_norm.weight");
-        let norm = norm.ok_or(ModelError::MissingTensor("output_norm.weight", None))?;
-        check_shape(&norm, [config.n_embd, 1], true)?;
-        let output = global("output.weight");
-        if let Some(output) = &output {
-            check_shape(output, shape, false)?;
-        }
-        config.tied_head = output.is_none();
-        let rope_freqs = global("rope_freqs.weight");
-        if let Some(freqs) = &rope_freqs {
-            check_shape(freqs, [config.rope_dim / 2, 1], true)?;
-        }
-
-        let model = Model {
-            gguf: gguf.clone(),
-            config,
-            token_embd: token_embd.view,
-            output_norm: norm.view,
-            output: output.map_or(token_embd.view, |output| output.view),
-            rope_freqs: rope_freqs.map(|freqs| freqs.view),
-        };
-        model.check_layers(keys.family())?;
-        Ok(model)
+        let mut config = ModelConfig::DEFAULT;
+        let family = Keys::read(gguf, &mut config)?;
+        let mut globals = [None; GLOBALS.len()];
+        check_tensors(gguf, family, &mut config, &mut globals)?;
+        Ok(Model { gguf: gguf.clone(), config, globals })
     }
 
     /// The model's description.
@@ -99,72 +72,101 @@ impl<'m> Model<'m> {
         fingerprint::of(&self.gguf)
     }
 
-    pub(crate) const fn token_embd(&self) -> TensorView<'m> {
-        self.token_embd
+    #[inline(never)]
+    pub(crate) fn token_embd(&self) -> TensorView<'m> {
+        self.globals[TOKEN_EMBD].unwrap_or(TensorView::EMPTY)
     }
 
-    pub(crate) const fn output_norm(&self) -> TensorView<'m> {
-        self.output_norm
+    #[inline(never)]
+    pub(crate) fn output_norm(&self) -> TensorView<'m> {
+        self.globals[OUTPUT_NORM].unwrap_or(TensorView::EMPTY)
     }
 
-    pub(crate) const fn output(&self) -> TensorView<'m> {
-        self.output
+    #[inline(never)]
+    pub(crate) fn output(&self) -> TensorView<'m> {
+        self.globals[OUTPUT].unwrap_or(self.token_embd())
     }
 
     pub(crate) const fn rope_freqs(&self) -> Option<TensorView<'m>> {
-        self.rope_freqs
+        self.globals[ROPE_FREQS]
     }
 
     /// Puts every layer's tensors in their places; [`Model::new`] has checked that all are there.
     pub(crate) fn fill_layers(&self, layers: &mut [LayerWeights<'m>]) {
         for tensor in self.gguf.tensors() {
-            if let Place::Layer(layer, slot) = Place::of(tensor.name)
+            if let Some(Place::Layer(layer, slot)) = Place::of(tensor.name)
                 && let Some(layer) = layers.get_mut(layer)
             {
                 layer.set(slot, tensor.view);
             }
         }
     }
+}
 
-    /// Every layer has each tensor of its family, in the right shape, and nothing else is in the
-    /// file. Names are unique in a parsed file, and so are the places they mean.
-    fn check_layers(&self, family: &Family) -> Result<(), ModelError> {
-        let mut seen = [[0u64; MAX_LAYERS / 64]; N_SLOTS];
-        for tensor in self.gguf.tensors() {
-            match Place::of(tensor.name) {
-                Place::Layer(layer, slot) if layer < self.config.n_layer => {
-                    self.check_tensor(family, slot, &tensor)?;
-                    let bits = seen.get_mut(slot as usize);
-                    if let Some(word) = bits.and_then(|bits| bits.get_mut(layer / 64)) {
-                        *word |= 1 << (layer % 64);
-                    }
+/// Finds the tensors outside of layers, and checks that every layer has each tensor of its family,
+/// that all have the right shape, and that nothing else is in the file.
+#[inline(never)]
+fn check_tensors<'m>(
+    gguf: &Gguf<'m>,
+    family: &Family,
+    config: &mut ModelConfig,
+    globals: &mut Globals<'m>,
+) -> Result<(), ModelError> {
+    if let Some(token_embd) = gguf.tensor(GLOBALS[TOKEN_EMBD]) {
+        config.n_vocab = token_embd.view.n_rows();
+    }
+    let mut n = 0;
+    for tensor in gguf.tensors() {
+        let (shape, is_vector) = match Place::of(tensor.name) {
+            Some(Place::Global(global)) => {
+                if let Some(place) = globals.get_mut(global) {
+                    *place = Some(tensor.view);
                 }
-                Place::Layer(..) | Place::Unknown => {
-                    return Err(ModelError::UnexpectedTensor(Name::new(tensor.name)));
+                match global {
+                    OUTPUT_NORM => ([config.n_embd, 1], true),
+                    ROPE_FREQS => ([config.rope_dim / 2, 1], true),
+                    _ => ([config.n_embd, config.n_vocab], false),
                 }
-                Place::TokenEmbd | Place::OutputNorm | Place::Output | Place::RopeFreqs => {}
+            }
+            Some(Place::Layer(layer, slot)) if layer < config.n_layer && family.has(slot) => {
+                n += 1;
+                (slot.shape(config), slot.is_vector())
+            }
+            _ => return Err(ModelError::UnexpectedTensor(Name::new(tensor.name))),
+        };
+        check_shape(&tensor, shape, is_vector)?;
+    }
+    config.tied_head = globals[OUTPUT].is_none();
+    for (global, name) in globals.iter().zip(GLOBALS).take(N_REQUIRED) {
+        if global.is_none() {
+            return Err(ModelError::MissingTensor(name, None));
+        }
+    }
+    // Names are unique in a parsed file, and so are the places they mean: as many tensors as places
+    // leave no place empty.
+    if n != config.n_layer * family.slots().count()
+        && let Some(missing) = missing_in_layer(gguf, family, config)
+    {
+        return Err(missing);
+    }
+    Ok(())
+}
+
+/// The first tensor that a layer lacks.
+#[cold]
+fn missing_in_layer(gguf: &Gguf<'_>, family: &Family, config: &ModelConfig) -> Option<ModelError> {
+    for slot in family.slots() {
+        let mut has = [false; MAX_LAYERS];
+        for tensor in gguf.tensors() {
+            if let Some(Place::Layer(layer, found)) = Place::of(tensor.name)
+                && let Some(has) = has.get_mut(layer)
+            {
+                *has |= found == slot;
             }
         }
-        for &slot in COMMON_SLOTS.iter().chain(family.required) {
-            let bits = seen.get(slot as usize).map_or(&[][..], |bits| &bits[..]);
-            let word = |layer: usize| bits.get(layer / 64).copied().unwrap_or(0);
-            let missing = |&layer: &usize| word(layer) >> (layer % 64) & 1 == 0;
-            if let Some(layer) = (0..self.config.n_layer).find(missing) {
-                return Err(ModelError::MissingTensor(slot.name(), Some(layer as u32)));
-            }
+        if let Some(layer) = has.iter().take(config.n_layer).position(|has| !has) {
+            return Some(ModelError::MissingTensor(slot.name(), Some(layer as u32)));
         }
-        Ok(())
     }
-
-    fn check_tensor(
-        &self,
-        family: &Family,
-        slot: Slot,
-        tensor: &TensorInfo<'m>,
-    ) -> Result<(), ModelError> {
-        if !COMMON_SLOTS.contains(&slot) && !family.required.contains(&slot) {
-            return Err(ModelError::UnexpectedTensor(Name::new(tensor.name)));
-        }
-        check_shape(tensor, slot.shape(&self.config), slot.is_vector())
-    }
+    None
 }

@@ -2,6 +2,7 @@
 
 use super::config::ModelConfig;
 use super::error::ModelError;
+use super::family::MAX_LAYERS;
 use crate::gguf::{Name, TensorInfo};
 use crate::quant::GgmlType;
 use crate::tensor::TensorView;
@@ -137,65 +138,71 @@ impl<'m> LayerWeights<'m> {
     }
 }
 
+/// Tensors outside of layers, by what [`Place::Global`] numbers them; the first
+/// [`N_REQUIRED`] must be there.
+pub(super) const GLOBALS: [&str; 4] =
+    ["token_embd.weight", "output_norm.weight", "output.weight", "rope_freqs.weight"];
+pub(super) const N_REQUIRED: usize = 2;
+pub(super) const TOKEN_EMBD: usize = 0;
+pub(super) const OUTPUT_NORM: usize = 1;
+pub(super) const OUTPUT: usize = 2;
+pub(super) const ROPE_FREQS: usize = 3;
+
 /// What a tensor's name says about where it belongs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Place {
-    /// `token_embd.weight`.
-    TokenEmbd,
-    /// `output_norm.weight`.
-    OutputNorm,
-    /// `output.weight`.
-    Output,
-    /// `rope_freqs.weight`.
-    RopeFreqs,
+    /// One of [`GLOBALS`].
+    Global(usize),
     /// A place in a layer.
     Layer(usize, Slot),
-    /// Anything else.
-    Unknown,
 }
 
 impl Place {
-    /// The place that a name means; layers are numbered without leading zeros.
-    pub(super) fn of(name: &str) -> Place {
-        match name {
-            "token_embd.weight" => Place::TokenEmbd,
-            "output_norm.weight" => Place::OutputNorm,
-            "output.weight" => Place::Output,
-            "rope_freqs.weight" => Place::RopeFreqs,
-            _ => Self::in_layer(name).unwrap_or(Place::Unknown),
+    /// The place that a name means, if any; layers are numbered without leading zeros.
+    #[inline(never)]
+    pub(super) fn of(name: &str) -> Option<Place> {
+        let is = |other: &&str| *other == name;
+        if let Some(global) = GLOBALS.iter().position(is) {
+            return Some(Place::Global(global));
         }
-    }
-
-    fn in_layer(name: &str) -> Option<Place> {
-        let name = name.strip_prefix("blk.")?;
-        let dot = name.bytes().position(|byte| byte == b'.')?;
-        let (layer, rest) = (name.get(..dot)?, name.get(dot + 1..)?);
-        if layer.starts_with(['0', '+']) && layer != "0" {
+        let mut rest = name.strip_prefix("blk.")?.as_bytes();
+        let mut layer = 0;
+        let digits = rest;
+        while let [digit @ b'0'..=b'9', behind @ ..] = rest {
+            layer = layer * 10 + usize::from(digit - b'0');
+            // Of its numbers a layer has the shortest, so that no two names mean one place.
+            if layer >= MAX_LAYERS || (layer == 0 && behind.first() != Some(&b'.')) {
+                return None;
+            }
+            rest = behind;
+        }
+        if digits.len() == rest.len() {
             return None;
         }
-        let slot = Slot::ALL.into_iter().find(|slot| slot.name() == rest)?;
-        Some(Place::Layer(layer.parse().ok()?, slot))
+        let rest = rest.strip_prefix(b".")?;
+        let slot = Slot::ALL.into_iter().find(|slot| slot.name().as_bytes() == rest)?;
+        Some(Place::Layer(layer, slot))
     }
 }
 
 /// Checks that a tensor is `n_cols` × `n_rows` (vectors: one dimension, F32).
+#[inline(never)]
 pub(super) fn check_shape(
     tensor: &TensorInfo<'_>,
     [n_cols, n_rows]: [usize; 2],
     vector: bool,
 ) -> Result<(), ModelError> {
-    let name = Name::new(tensor.name);
-    let [d0, d1, d2, d3] = tensor.dims;
-    let expected = [n_cols as u64, n_rows as u64];
-    if [d0, d1] != expected || d2 != 1 || d3 != 1 {
-        let found = [d0, d1.saturating_mul(d2).saturating_mul(d3)];
-        return Err(ModelError::TensorShape(name, expected, found));
+    let name = || Name::new(tensor.name);
+    let (n_cols, n_rows) = (n_cols as u64, n_rows as u64);
+    if tensor.dims != [n_cols, n_rows, 1, 1] {
+        let found = [tensor.view.n_cols() as u64, tensor.view.n_rows() as u64];
+        return Err(ModelError::TensorShape(name(), [n_cols, n_rows], found));
     }
     if !tensor.ty.is_built_in() {
-        return Err(ModelError::FormatLeftOut(name, tensor.ty));
+        return Err(ModelError::FormatLeftOut(name(), tensor.ty));
     }
     if vector && tensor.ty != GgmlType::F32 {
-        return Err(ModelError::TensorType(name, tensor.ty, "F32"));
+        return Err(ModelError::TensorType(name(), tensor.ty, "F32"));
     }
     Ok(())
 }

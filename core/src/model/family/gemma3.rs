@@ -24,19 +24,18 @@ pub(super) static FAMILY: Family = Family {
     describe: |keys, config| {
         config.act = Act::Gelu;
         config.embd_scale = Some(sqrt(config.n_embd as f32));
-        config.attn_soft_cap = keys.optional_cap(keys::ATTN_LOGIT_SOFTCAPPING)?;
-        config.final_soft_cap = keys.optional_cap(keys::FINAL_LOGIT_SOFTCAPPING)?;
-        if config.n_layer == N_LAYER_27B && keys.positive(keys::ATTENTION_SCALE)?.is_none() {
+        config.attn_soft_cap = keys.optional_cap(keys::ATTN_LOGIT_SOFTCAPPING);
+        config.final_soft_cap = keys.optional_cap(keys::FINAL_LOGIT_SOFTCAPPING);
+        if config.n_layer == N_LAYER_27B && keys.positive(keys::ATTENTION_SCALE).is_none() {
             config.attn_scale = 1.0 / sqrt((config.n_embd / config.n_head.max(1)) as f32);
         }
-        let pattern = keys.u32(keys::ATTENTION_SLIDING_WINDOW_PATTERN)?.unwrap_or(6);
-        let size = keys.u32(keys::ATTENTION_SLIDING_WINDOW)?.filter(|&size| size != 0);
+        let pattern = keys.u32(keys::ATTENTION_SLIDING_WINDOW_PATTERN).unwrap_or(6);
+        let size = keys.u32(keys::ATTENTION_SLIDING_WINDOW).filter(|&size| size != 0);
         config.window = size.map(|size| Window { size, global_every: pattern });
         config.rope_local = RopeBase {
-            freq_base: keys.positive(keys::ROPE_FREQ_BASE_SWA)?.unwrap_or(10_000.0),
+            freq_base: keys.positive(keys::ROPE_FREQ_BASE_SWA).unwrap_or(10_000.0),
             factor: 1.0,
             use_freqs: false,
         };
-        Ok(())
     },
 };

@@ -13,8 +13,7 @@ pub(super) static FAMILY: Family = Family {
     keys: &[keys::ATTENTION_SLIDING_WINDOW],
     describe: |keys, config| {
         config.rope_pairs = RopePairs::Norm;
-        let window = keys.u32(keys::ATTENTION_SLIDING_WINDOW)?.filter(|&size| size != 0);
+        let window = keys.u32(keys::ATTENTION_SLIDING_WINDOW).filter(|&size| size != 0);
         config.window = window.map(|size| Window { size, global_every: 0 });
-        Ok(())
     },
 };

@@ -13,10 +13,13 @@ mod qwen2;
 #[cfg(feature = "qwen3")]
 mod qwen3;
 
-use super::config::{Act, ModelConfig, RopeBase};
+use super::config::ModelConfig;
+#[cfg(feature = "gemma3")]
+use super::config::{Act, RopeBase};
 use super::error::ModelError;
 use super::weights::Slot;
-use crate::gguf::{Gguf, Name, keys};
+use crate::gguf::{Gguf, Name, Value, keys};
+#[cfg(feature = "llama")]
 use crate::kernels::RopePairs;
 use crate::math::sqrt;
 
@@ -41,11 +44,22 @@ pub struct Family {
     /// Keys understood beyond the common ones, without the architecture.
     pub(super) keys: &'static [&'static str],
     /// Turns what the common keys said into this family's description.
-    pub(super) describe: fn(&Keys<'_, '_>, &mut ModelConfig) -> Result<(), ModelError>,
+    pub(super) describe: fn(&mut Keys<'_, '_>, &mut ModelConfig),
+}
+
+impl Family {
+    /// Tensors that every layer has.
+    pub(super) fn slots(&self) -> impl Iterator<Item = Slot> {
+        COMMON_SLOTS.iter().chain(self.required).copied()
+    }
+
+    pub(super) fn has(&self, slot: Slot) -> bool {
+        self.slots().any(|other| other == slot)
+    }
 }
 
 /// Tensors that a layer of any family must have.
-pub(super) const COMMON_SLOTS: &[Slot] = &[
+const COMMON_SLOTS: &[Slot] = &[
     Slot::AttnNorm,
     Slot::AttnQ,
     Slot::AttnK,
@@ -83,200 +97,198 @@ const COMMON_KEYS: &[&str] = &[
     keys::ATTENTION_CAUSAL,
 ];
 
-/// Largest layer count: of every dense model so far, and the size of a stack bit set.
+/// Largest layer count, of every dense model so far.
 pub(super) const MAX_LAYERS: usize = 512;
 
+/// What a count may be at most, and how to say so.
+struct Bound(usize, &'static str);
+
+const LAYERS: &Bound = &Bound(MAX_LAYERS, "1 to 512");
+/// Bounds keep every product of two widths far inside 64 bits and f32 sums meaningful.
+const WIDTH: &Bound = &Bound(1 << 20, "1 to 1048576");
+const HEADS: &Bound = &Bound(4096, "1 to 4096");
+const ANY: &Bound = &Bound(usize::MAX, "at least 1");
+
 /// The metadata of one architecture.
+///
+/// What is missing or wrong is noted, the first such thing, and stands as absent or 1; so a
+/// description is read as if everything were right, and refused at its end.
 pub(super) struct Keys<'g, 'm> {
     gguf: &'g Gguf<'m>,
     family: &'static Family,
+    refused: Option<ModelError>,
 }
 
 impl<'g, 'm> Keys<'g, 'm> {
-    /// The family that the file names, and its keys.
-    pub(super) fn new(gguf: &'g Gguf<'m>) -> Result<Self, ModelError> {
+    /// Reads what the file says to `config`, and returns the family that it names.
+    // Not a pair of both: hundreds of bytes of code would move them about.
+    #[inline(never)]
+    pub(super) fn read(
+        gguf: &'g Gguf<'m>,
+        config: &mut ModelConfig,
+    ) -> Result<&'static Family, ModelError> {
         let name = gguf.architecture().ok_or(ModelError::NoArchitecture)?;
         let family = FAMILIES.iter().find(|family| family.name == name);
-        let family = family.ok_or(ModelError::UnknownArchitecture(Name::new(name)))?;
-        Ok(Keys { gguf, family })
+        let family = *family.ok_or_else(|| ModelError::UnknownArchitecture(Name::new(name)))?;
+        let mut keys = Keys { gguf, family, refused: None };
+        keys.common(config);
+        (family.describe)(&mut keys, config);
+        match keys.refused {
+            None => Ok(family),
+            Some(refused) => Err(refused),
+        }
     }
 
-    pub(super) const fn family(&self) -> &'static Family {
-        self.family
+    /// Notes an error, unless there was one before.
+    #[cold]
+    #[inline(never)]
+    fn refuse(&mut self, error: ModelError) {
+        self.refused.get_or_insert(error);
+    }
+
+    fn get(&self, key: &'static str) -> Option<Value<'m>> {
+        self.gguf.get_arch(self.family.name, key)
     }
 
     /// A key's non-negative integer.
-    pub(super) fn u32(&self, key: &'static str) -> Result<Option<usize>, ModelError> {
-        let Some(value) = self.gguf.get_arch(self.family.name, key) else { return Ok(None) };
-        match value.as_u32() {
-            Some(v) => Ok(Some(v as usize)),
-            None => Err(ModelError::KeyType(key, "a u32", value.type_name())),
+    pub(super) fn u32(&mut self, key: &'static str) -> Option<usize> {
+        let value = self.get(key)?;
+        if value.as_u32().is_none() {
+            self.refuse(ModelError::KeyType(key, "a u32", value.type_name()));
         }
+        Some(value.as_u32()? as usize)
+    }
+
+    /// A key's integer in `1..=max`, if there is one.
+    #[inline(never)]
+    fn optional_count(&mut self, key: &'static str, &Bound(max, allowed): &Bound) -> Option<usize> {
+        let n = self.u32(key)?;
+        if n == 0 || n > max {
+            self.refuse(ModelError::KeyRange(key, n as u64, allowed));
+            return None;
+        }
+        Some(n)
     }
 
     /// A key's integer in `1..=max`.
-    fn count(
-        &self,
-        key: &'static str,
-        max: usize,
-        allowed: &'static str,
-    ) -> Result<usize, ModelError> {
-        self.optional_count(key, max, allowed)?.ok_or(ModelError::MissingKey(key))
-    }
-
-    fn optional_count(
-        &self,
-        key: &'static str,
-        max: usize,
-        allowed: &'static str,
-    ) -> Result<Option<usize>, ModelError> {
-        match self.u32(key)? {
-            Some(v) if v == 0 || v > max => Err(ModelError::KeyRange(key, v as u64, allowed)),
-            v => Ok(v),
-        }
+    #[inline(never)]
+    fn count(&mut self, key: &'static str, bound: &Bound) -> usize {
+        self.optional_count(key, bound).unwrap_or_else(|| {
+            self.refuse(ModelError::MissingKey(key));
+            1
+        })
     }
 
     /// A key's positive finite float.
-    pub(super) fn positive(&self, key: &'static str) -> Result<Option<f32>, ModelError> {
-        let Some(value) = self.gguf.get_arch(self.family.name, key) else { return Ok(None) };
+    #[inline(never)]
+    pub(super) fn positive(&mut self, key: &'static str) -> Option<f32> {
+        let value = self.get(key)?;
         match value.as_f32() {
-            Some(v) if v > 0.0 && v.is_finite() => Ok(Some(v)),
-            Some(v) => Err(ModelError::KeyFloat(key, v, "a positive number")),
-            None => Err(ModelError::KeyType(key, "an f32", value.type_name())),
+            Some(v) if v > 0.0 && v.is_finite() => return Some(v),
+            Some(v) => self.refuse(ModelError::KeyFloat(key, v, "a positive number")),
+            None => self.refuse(ModelError::KeyType(key, "an f32", value.type_name())),
         }
+        None
     }
 
     /// A key's positive float; absent or 0 means that it is off.
     #[cfg(feature = "gemma3")]
-    pub(super) fn optional_cap(&self, key: &'static str) -> Result<Option<f32>, ModelError> {
-        match self.gguf.get_arch(self.family.name, key).and_then(|v| v.as_f32()) {
-            Some(0.0) => Ok(None),
+    pub(super) fn optional_cap(&mut self, key: &'static str) -> Option<f32> {
+        match self.get(key).and_then(|v| v.as_f32()) {
+            Some(0.0) => None,
             _ => self.positive(key),
         }
     }
 
     /// What the keys say, before the family adds its own.
-    pub(super) fn config(&self) -> Result<ModelConfig, ModelError> {
-        self.check_known()?;
-        if let Some(n) = self.u32(keys::EXPERT_COUNT)?.filter(|&n| n != 0) {
-            return Err(ModelError::KeyRange(
-                keys::EXPERT_COUNT,
-                n as u64,
-                "0: experts are not supported",
-            ));
-        }
-        let causal = self.gguf.get_arch(self.family.name, keys::ATTENTION_CAUSAL);
+    fn common(&mut self, config: &mut ModelConfig) {
+        self.check_known();
+        let n_expert = self.u32(keys::EXPERT_COUNT).unwrap_or(0);
+        self.require(n_expert == 0, keys::EXPERT_COUNT, n_expert, "0: experts are not supported");
+        let causal = self.get(keys::ATTENTION_CAUSAL);
         if causal.is_some_and(|value| value.as_bool() != Some(true)) {
-            return Err(ModelError::Unsupported(keys::ATTENTION_CAUSAL, Name::new("false")));
+            self.refuse(ModelError::Unsupported(keys::ATTENTION_CAUSAL, Name::new("false")));
         }
-        // Bounds keep every product of two widths far inside 64 bits and f32 sums meaningful.
-        const WIDTH: usize = 1 << 20;
-        const WIDTH_TEXT: &str = "1 to 1048576";
-        let n_layer = self.count(keys::BLOCK_COUNT, MAX_LAYERS, "1 to 512")?;
-        let n_embd = self.count(keys::EMBEDDING_LENGTH, WIDTH, WIDTH_TEXT)?;
-        let n_ff = self.count(keys::FEED_FORWARD_LENGTH, WIDTH, WIDTH_TEXT)?;
-        let n_head = self.count(keys::ATTENTION_HEAD_COUNT, 4096, "1 to 4096")?;
-        let n_head_kv = self
-            .optional_count(keys::ATTENTION_HEAD_COUNT_KV, 4096, "1 to 4096")?
-            .unwrap_or(n_head);
-        if !n_head.is_multiple_of(n_head_kv) {
-            return Err(ModelError::KeyRange(
-                keys::ATTENTION_HEAD_COUNT_KV,
-                n_head_kv as u64,
-                "a divisor of head_count",
-            ));
-        }
-        let head_dim = match self.optional_count(keys::ATTENTION_KEY_LENGTH, 4096, "1 to 4096")? {
-            Some(head_dim) => head_dim,
-            None if n_embd.is_multiple_of(n_head) => (n_embd / n_head.max(1)).min(4096),
-            None => return Err(ModelError::MissingKey(keys::ATTENTION_KEY_LENGTH)),
+        config.family = self.family.name;
+        config.n_layer = self.count(keys::BLOCK_COUNT, LAYERS);
+        let n_embd = self.count(keys::EMBEDDING_LENGTH, WIDTH);
+        config.n_embd = n_embd;
+        config.n_ff = self.count(keys::FEED_FORWARD_LENGTH, WIDTH);
+        config.n_ctx_train = self.count(keys::CONTEXT_LENGTH, ANY);
+        let n_head = self.count(keys::ATTENTION_HEAD_COUNT, HEADS);
+        config.n_head = n_head;
+
+        let key = keys::ATTENTION_HEAD_COUNT_KV;
+        let n_head_kv = self.optional_count(key, HEADS).unwrap_or(n_head);
+        config.n_head_kv = n_head_kv;
+        self.require(n_head.is_multiple_of(n_head_kv), key, n_head_kv, "a divisor of head_count");
+
+        let key = keys::ATTENTION_KEY_LENGTH;
+        let head_dim = self.optional_count(key, HEADS).unwrap_or_else(|| {
+            if !n_embd.is_multiple_of(n_head) {
+                self.refuse(ModelError::MissingKey(key));
+            }
+            (n_embd / n_head.max(1)).min(HEADS.0)
+        });
+        config.head_dim = head_dim;
+
+        let key = keys::ATTENTION_VALUE_LENGTH;
+        let value_dim = self.optional_count(key, HEADS).unwrap_or(head_dim);
+        self.require(value_dim == head_dim, key, value_dim, "key_length");
+
+        let key = keys::ROPE_DIMENSION_COUNT;
+        let rope_dim = self.optional_count(key, HEADS).unwrap_or(head_dim);
+        config.rope_dim = rope_dim;
+        let fits = rope_dim <= head_dim && rope_dim.is_multiple_of(2);
+        self.require(fits, key, rope_dim, "even, at most key_length");
+
+        let key = keys::ATTENTION_LAYER_NORM_RMS_EPSILON;
+        config.rms_eps = self.positive(key).unwrap_or_else(|| {
+            self.refuse(ModelError::MissingKey(key));
+            1.0
+        });
+        config.attn_scale = match self.positive(keys::ATTENTION_SCALE) {
+            Some(scale) => scale,
+            None => 1.0 / sqrt(head_dim as f32),
         };
-        let value_dim = self
-            .optional_count(keys::ATTENTION_VALUE_LENGTH, 4096, "1 to 4096")?
-            .unwrap_or(head_dim);
-        if value_dim != head_dim {
-            return Err(ModelError::KeyRange(
-                keys::ATTENTION_VALUE_LENGTH,
-                value_dim as u64,
-                "key_length",
-            ));
+        if let Some(freq_base) = self.positive(keys::ROPE_FREQ_BASE) {
+            config.rope.freq_base = freq_base;
         }
-        let rope_dim =
-            self.optional_count(keys::ROPE_DIMENSION_COUNT, 4096, "1 to 4096")?.unwrap_or(head_dim);
-        if rope_dim > head_dim || rope_dim % 2 != 0 {
-            return Err(ModelError::KeyRange(
-                keys::ROPE_DIMENSION_COUNT,
-                rope_dim as u64,
-                "even, at most key_length",
-            ));
+        config.rope.factor = self.rope_factor();
+        config.rope_local = config.rope;
+    }
+
+    /// Refuses a key's value that is not as it must be.
+    #[inline(never)]
+    fn require(&mut self, holds: bool, key: &'static str, value: usize, allowed: &'static str) {
+        if !holds {
+            self.refuse(ModelError::KeyRange(key, value as u64, allowed));
         }
-        let rope = RopeBase {
-            freq_base: self.positive(keys::ROPE_FREQ_BASE)?.unwrap_or(10_000.0),
-            factor: self.rope_factor()?,
-            use_freqs: true,
-        };
-        Ok(ModelConfig {
-            family: self.family.name,
-            n_layer,
-            n_embd,
-            n_ff,
-            n_head,
-            n_head_kv,
-            head_dim,
-            n_vocab: 0,
-            n_ctx_train: self.count(keys::CONTEXT_LENGTH, usize::MAX, "at least 1")?,
-            rms_eps: self
-                .positive(keys::ATTENTION_LAYER_NORM_RMS_EPSILON)?
-                .ok_or(ModelError::MissingKey(keys::ATTENTION_LAYER_NORM_RMS_EPSILON))?,
-            rope_dim,
-            rope_pairs: RopePairs::NeoX,
-            rope,
-            rope_local: rope,
-            window: None,
-            attn_scale: match self.positive(keys::ATTENTION_SCALE)? {
-                Some(scale) => scale,
-                None => 1.0 / sqrt(head_dim as f32),
-            },
-            attn_soft_cap: None,
-            act: Act::Silu,
-            embd_scale: None,
-            final_soft_cap: None,
-            tied_head: true,
-        })
     }
 
     /// The linear factor of positions; other kinds of scaling are refused by name.
-    fn rope_factor(&self) -> Result<f32, ModelError> {
-        let kind = match self.gguf.get_arch(self.family.name, keys::ROPE_SCALING_TYPE) {
-            None => "linear",
-            Some(value) => value.as_str().ok_or(ModelError::KeyType(
-                keys::ROPE_SCALING_TYPE,
-                "a string",
-                value.type_name(),
-            ))?,
-        };
-        match kind {
-            "none" => Ok(1.0),
-            "linear" => {
-                let factor = match self.positive(keys::ROPE_SCALING_FACTOR)? {
-                    None => self.positive(keys::ROPE_SCALE_LINEAR)?,
-                    factor => factor,
-                };
-                Ok(factor.unwrap_or(1.0))
+    fn rope_factor(&mut self) -> f32 {
+        let key = keys::ROPE_SCALING_TYPE;
+        if let Some(value) = self.get(key) {
+            match value.as_str() {
+                Some("none") => return 1.0,
+                Some("linear") => {}
+                Some(other) => self.refuse(ModelError::Unsupported(key, Name::new(other))),
+                None => self.refuse(ModelError::KeyType(key, "a string", value.type_name())),
             }
-            other => Err(ModelError::Unsupported(keys::ROPE_SCALING_TYPE, Name::new(other))),
         }
+        let factor = self.positive(keys::ROPE_SCALING_FACTOR);
+        factor.or_else(|| self.positive(keys::ROPE_SCALE_LINEAR)).unwrap_or(1.0)
     }
 
     /// Refuses keys of this architecture that nobody here reads.
-    fn check_known(&self) -> Result<(), ModelError> {
-        for (key, _) in self.gguf.metadata() {
+    fn check_known(&mut self) {
+        for key in (0..self.gguf.n_metadata()).map(|index| self.gguf.key(index)) {
             let suffix = key.strip_prefix(self.family.name).and_then(|rest| rest.strip_prefix('.'));
             let Some(suffix) = suffix else { continue };
-            if !COMMON_KEYS.contains(&suffix) && !self.family.keys.contains(&suffix) {
-                return Err(ModelError::UnknownKey(Name::new(key)));
+            if !COMMON_KEYS.iter().chain(self.family.keys).any(|known| *known == suffix) {
+                self.refuse(ModelError::UnknownKey(Name::new(key)));
             }
         }
-        Ok(())
     }
 }
