@@ -44,6 +44,22 @@ pub enum SchemaErrorKind {
     NoNumber,
 }
 
+impl SchemaError {
+    /// What is wrong at a byte of a text.
+    pub(super) fn at(text: &str, at: usize, kind: SchemaErrorKind) -> Self {
+        let (mut line, mut column) = (1, 1);
+        for byte in text.bytes().take(at) {
+            match byte {
+                b'\n' => (line, column) = (line + 1, 1),
+                // Bytes of a character other than its first.
+                0x80..=0xbf => {}
+                _ => column += 1,
+            }
+        }
+        SchemaError { line, column, kind }
+    }
+}
+
 impl fmt::Display for SchemaError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "schema, line {}, column {}: {}", self.line, self.column, self.kind)

@@ -7,8 +7,14 @@ use super::MAX_NUMBER;
 pub(super) struct Range {
     min: i64,
     max: i64,
-    /// Tenths between neighbours: 10 for whole numbers, 1 for those with a decimal.
-    unit: u8,
+    unit: Unit,
+}
+
+/// What numbers are counted in, and how many tenths that is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Unit {
+    Tenth = 1,
+    Whole = 10,
 }
 
 /// Why bounds make no range.
@@ -42,24 +48,27 @@ impl Digits {
 }
 
 impl Range {
-    /// Returns the range of `MIN:MAX`, of whole numbers or of those with a decimal.
-    pub(super) fn parse(bounds: &[u8], whole: bool) -> Result<Self, BadRange> {
+    /// Returns the range of `MIN:MAX`.
+    #[inline(never)]
+    pub(super) fn parse(bounds: &[u8], unit: Unit) -> Result<Self, BadRange> {
         let colon = bounds.iter().position(|&b| b == b':').ok_or(BadRange::Bound)?;
         let (min, max) = bounds.split_at_checked(colon).ok_or(BadRange::Bound)?;
-        let max = max.get(1..).unwrap_or_default();
-        let tenths = |text| tenths(text, whole).ok_or(BadRange::Bound);
-        let (min, max) = (tenths(min)?, tenths(max)?);
-        if min > max {
-            return Err(BadRange::Empty);
+        let min = tenths(min, unit).ok_or(BadRange::Bound)?;
+        let max = tenths(max.get(1..).unwrap_or_default(), unit).ok_or(BadRange::Bound)?;
+        match min > max {
+            true => Err(BadRange::Empty),
+            false => Ok(Range { min, max, unit }),
         }
-        Ok(Range { min, max, unit: if whole { 10 } else { 1 } })
     }
 
     /// Returns a length that no number of the range exceeds, in bytes.
     pub(super) fn max_bytes(self) -> usize {
-        let largest = self.min.unsigned_abs().max(self.max.unsigned_abs()) / 10;
-        let digits = largest.checked_ilog10().unwrap_or(0) as usize + 1;
-        usize::from(self.min < 0) + digits + if self.unit == 1 { 2 } else { 0 }
+        let largest = self.min.unsigned_abs().max(self.max.unsigned_abs());
+        let (mut digits, mut beyond) = (1, 100);
+        while largest >= beyond {
+            (digits, beyond) = (digits + 1, beyond * 10);
+        }
+        usize::from(self.min < 0) + digits + if self.unit == Unit::Tenth { 2 } else { 0 }
     }
 
     /// Takes one more byte of a number; `None` if no number of the range goes on so.
@@ -80,7 +89,7 @@ impl Range {
                 self.may_begin(digits.negative, whole).then_some(())?;
                 to(whole, Part::Whole)
             }
-            (Part::Whole, b'.') if self.unit == 1 => {
+            (Part::Whole, b'.') if self.unit == Unit::Tenth => {
                 let (low, high) = self.magnitudes(digits.negative)?;
                 let whole = u64::from(digits.whole) * 10;
                 (whole < high && whole + 9 >= low).then_some(())?;
@@ -108,7 +117,7 @@ impl Range {
     fn magnitudes(self, negative: bool) -> Option<(u64, u64)> {
         let (low, high) = match negative {
             // Zero has no sign.
-            true => (self.max.checked_neg()?.max(self.unit.into()), self.min.checked_neg()?),
+            true => (self.max.checked_neg()?.max(self.unit as i64), self.min.checked_neg()?),
             false => (self.min.max(0), self.max),
         };
         (low <= high).then_some((low.unsigned_abs(), high.unsigned_abs()))
@@ -140,21 +149,25 @@ impl Range {
 }
 
 /// Reads a bound, in tenths.
-fn tenths(text: &[u8], whole: bool) -> Option<i64> {
-    let (negative, text) = match text.strip_prefix(b"-") {
-        Some(text) => (true, text),
-        None => (false, text),
+#[inline(never)]
+fn tenths(text: &[u8], unit: Unit) -> Option<i64> {
+    let (negative, text) = match text {
+        [b'-', text @ ..] => (true, text),
+        text => (false, text),
     };
     let (digits, tenth) = match text {
-        [digits @ .., b'.', tenth] if !whole => (digits, *tenth),
+        [digits @ .., b'.', tenth] if unit == Unit::Tenth => (digits, *tenth),
         digits => (digits, b'0'),
     };
-    if digits.is_empty() || digits.len() > 10 {
+    if !(1..=10).contains(&digits.len()) {
         return None;
     }
     let mut value = 0;
     for &digit in digits.iter().chain([&tenth]) {
-        value = value * 10 + i64::from(char::from(digit).to_digit(10)?);
+        if !digit.is_ascii_digit() {
+            return None;
+        }
+        value = value * 10 + i64::from(digit - b'0');
     }
     (value <= i64::from(MAX_NUMBER) * 10).then_some(if negative { -value } else { value })
 }

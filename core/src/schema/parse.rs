@@ -1,6 +1,6 @@
 //! The text of a schema, checked once and then read where it lies.
 
-use super::number::{BadRange, Range};
+use super::number::{BadRange, Range, Unit};
 use super::{
     MAX_CHOICES, MAX_INTENTS, MAX_NAME, MAX_SLOTS, MAX_TEXT, MAX_WORDS, SchemaError,
     SchemaErrorKind,
@@ -16,35 +16,29 @@ pub struct Schema<'s> {
     max_bytes: usize,
 }
 
-/// A line of the text.
+/// An intent, a slot or a string to choose from: one of a row of such in the text.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Intent<'s> {
+pub(super) struct Item<'s> {
     pub(super) name: &'s [u8],
     /// Where it begins in the text.
     pub(super) at: u16,
-    /// Where its first slot begins.
-    pub(super) slots: Option<u16>,
-}
-
-/// A slot of an intent.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Slot<'s> {
-    pub(super) name: &'s [u8],
-    /// Where it begins in the text.
-    pub(super) at: u16,
-    pub(super) optional: bool,
-    pub(super) kind: Kind,
     /// Where the next one begins.
     pub(super) next: Option<u16>,
+    /// Whether the next one may stand in its place.
+    pub(super) optional: bool,
 }
+
+/// How the item of some kind is read that begins at a place, if one does.
+pub(super) type Read = for<'s> fn(&'s [u8], u16) -> Option<Item<'s>>;
 
 /// What a slot takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum Kind<'s> {
     Words,
     /// One of some strings, the first of which begins here.
     Choice(u16),
-    Number(Range),
+    /// Whole numbers, or those with a decimal, between bounds.
+    Number(&'s [u8], Unit),
     Time,
 }
 
@@ -56,17 +50,13 @@ impl<'s> Schema<'s> {
     ///
     /// # Errors
     /// [`SchemaError`] with the place of the first fault.
+    // Inlined, so that finding the place takes no flash where nobody asks for it.
+    #[inline]
     pub fn parse(text: &'s str) -> Result<Self, SchemaError> {
-        check(text.as_bytes()).map_err(|(at, kind)| {
-            let before = text.get(..at).unwrap_or(text);
-            let start = before.bytes().rposition(|byte| byte == b'\n').map_or(0, |end| end + 1);
-            let line = before.get(start..).unwrap_or_default();
-            SchemaError {
-                line: before.bytes().filter(|&byte| byte == b'\n').count() as u32 + 1,
-                column: line.chars().count() as u32 + 1,
-                kind,
-            }
-        })
+        match check(text.as_bytes()) {
+            Ok(max_bytes) => Ok(Schema { text: text.as_bytes(), max_bytes }),
+            Err((at, kind)) => Err(SchemaError::at(text, at, kind)),
+        }
     }
 
     /// Returns the number of bytes that no answer exceeds, and so the number of tokens that none
@@ -75,173 +65,182 @@ impl<'s> Schema<'s> {
         self.max_bytes
     }
 
-    /// Returns the intents of the lines that begin at `at` or after it.
-    pub(super) fn lines(&self, at: u16) -> impl Iterator<Item = Intent<'s>> + use<'s> {
-        lines(self.text, at).filter_map(Result::ok)
-    }
-
-    /// Returns the slot that begins at `at`, and those that follow it in its line.
-    pub(super) fn slots(&self, at: u16) -> impl Iterator<Item = Slot<'s>> + use<'s> {
-        slots(self.text, Some(at)).filter_map(Result::ok)
-    }
-
-    /// Returns the strings to choose from that begin at `at` or after it, and where each begins.
-    pub(super) fn choices(&self, at: u16) -> impl Iterator<Item = (u16, &'s [u8])> + use<'s> {
-        choices(self.text, at)
+    pub(super) const fn text(&self) -> &'s [u8] {
+        self.text
     }
 }
 
-/// Checks the whole text.
-fn check(text: &[u8]) -> Result<Schema<'_>, Fault> {
+/// Checks the whole text, and returns the number of bytes that no answer exceeds.
+#[inline(never)]
+fn check(text: &[u8]) -> Result<usize, Fault> {
     if text.len() > MAX_TEXT {
         return Err((MAX_TEXT, SchemaErrorKind::TextTooLong { bytes: text.len() }));
     }
-    let (mut n, mut max_bytes) = (0, 0);
-    for intent in lines(text, 0) {
-        let intent = intent?;
-        if n == MAX_INTENTS {
-            return Err((intent.at.into(), SchemaErrorKind::TooManyIntents));
+    let (mut next, mut n, mut max_bytes) = (Some(0), 0, 0);
+    while let Some(intent) = next.and_then(|at| intent(text, at)) {
+        let at = usize::from(intent.at);
+        let valid = name_length(intent.name);
+        if valid > MAX_NAME {
+            return Err((at, SchemaErrorKind::Name));
         }
-        let mut before = lines(text, 0).take(n).filter_map(Result::ok);
-        if before.any(|other| other.name == intent.name) {
-            return Err((intent.at.into(), SchemaErrorKind::Repeated));
+        if valid == 0 || valid < intent.name.len() {
+            return Err((at + valid, SchemaErrorKind::Name));
+        }
+        if n == MAX_INTENTS {
+            return Err((at, SchemaErrorKind::TooManyIntents));
+        }
+        if is_repeated(text, self::intent, 0, intent) {
+            return Err((at, SchemaErrorKind::Repeated));
         }
         // Braces, quotes, colons and commas are counted with what they stand beside.
-        let mut bytes = HEAD.len() + intent.name.len() + 2;
-        for (i, slot) in slots(text, intent.slots).enumerate() {
-            let slot = slot?;
-            if i == MAX_SLOTS {
-                return Err((slot.at.into(), SchemaErrorKind::TooManySlots));
-            }
-            let mut before = slots(text, intent.slots).take(i).filter_map(Result::ok);
-            if slot.name == b"intent" || before.any(|other| other.name == slot.name) {
-                return Err((slot.at.into(), SchemaErrorKind::Repeated));
-            }
-            bytes += slot.name.len() + 4 + max_value(text, slot.kind)?;
-        }
-        max_bytes = max_bytes.max(bytes);
+        let slots = check_slots(text, first_slot(text, intent))?;
+        max_bytes = max_bytes.max(HEAD.len() + intent.name.len() + 2 + slots);
+        next = intent.next;
         n += 1;
     }
     match n {
         0 => Err((0, SchemaErrorKind::NoIntent)),
-        _ => Ok(Schema { text, max_bytes }),
+        _ => Ok(max_bytes),
     }
 }
 
-/// Checks what a slot takes, and returns the bytes that no such value exceeds.
-fn max_value(text: &[u8], kind: Kind) -> Result<usize, Fault> {
-    let list = match kind {
-        Kind::Words => return Ok(MAX_WORDS + 2),
-        Kind::Time => return Ok(7),
-        Kind::Number(range) => return Ok(range.max_bytes()),
-        Kind::Choice(list) => list,
-    };
-    let mut longest = 0;
-    for (i, (at, choice)) in choices(text, list).enumerate() {
-        if i == MAX_CHOICES {
-            return Err((at.into(), SchemaErrorKind::TooManyChoices));
+/// Checks the slots of an intent, and returns the bytes that they never exceed.
+fn check_slots(text: &[u8], first: Option<u16>) -> Result<usize, Fault> {
+    let (mut next, mut n, mut bytes) = (first, 0, 0);
+    while let (Some(first), Some(slot)) = (first, next.and_then(|at| slot(text, at))) {
+        let at = usize::from(slot.at);
+        if !(1..=MAX_NAME).contains(&slot.name.len()) {
+            return Err((at, SchemaErrorKind::Name));
         }
-        let plain = |b: &u8| b.is_ascii_graphic() && !b"\"\\:".contains(b);
-        if !(1..=MAX_NAME).contains(&choice.len()) || !choice.iter().all(plain) {
-            return Err((at.into(), SchemaErrorKind::Choice));
+        let kind_at = at + slot.name.len() + usize::from(slot.optional);
+        let kind = kind(text, slot).ok_or((kind_at, SchemaErrorKind::Kind))?;
+        let value = match kind {
+            Kind::Words => MAX_WORDS + 2,
+            Kind::Time => 7,
+            Kind::Number(bounds, unit) => match Range::parse(bounds, unit) {
+                Ok(range) => range.max_bytes(),
+                Err(BadRange::Bound) => return Err((kind_at + 1, SchemaErrorKind::Bound)),
+                Err(BadRange::Empty) => return Err((kind_at + 1, SchemaErrorKind::NoNumber)),
+            },
+            Kind::Choice(_) => 0,
+        };
+        if n == MAX_SLOTS {
+            return Err((at, SchemaErrorKind::TooManySlots));
         }
-        if choices(text, list).take(i).any(|(_, other)| other == choice) {
-            return Err((at.into(), SchemaErrorKind::Repeated));
+        if slot.name == b"intent" || is_repeated(text, self::slot, first, slot) {
+            return Err((at, SchemaErrorKind::Repeated));
         }
-        longest = longest.max(choice.len());
+        bytes += slot.name.len() + 4 + value;
+        if let Kind::Choice(list) = kind {
+            bytes += check_choices(text, list)?;
+        }
+        next = slot.next;
+        n += 1;
+    }
+    Ok(bytes)
+}
+
+/// Checks the strings of a list, and returns the bytes that none exceeds with its quotes.
+fn check_choices(text: &[u8], list: u16) -> Result<usize, Fault> {
+    let (mut next, mut n, mut longest) = (Some(list), 0, 0);
+    while let Some(choice) = next.and_then(|at| choice(text, at)) {
+        let at = usize::from(choice.at);
+        if n == MAX_CHOICES {
+            return Err((at, SchemaErrorKind::TooManyChoices));
+        }
+        let plain = |b: &u8| b.is_ascii_graphic() && !matches!(b, b'"' | b'\\' | b':');
+        if !(1..=MAX_NAME).contains(&choice.name.len()) || !choice.name.iter().all(plain) {
+            return Err((at, SchemaErrorKind::Choice));
+        }
+        if is_repeated(text, self::choice, list, choice) {
+            return Err((at, SchemaErrorKind::Repeated));
+        }
+        longest = longest.max(choice.name.len());
+        next = choice.next;
+        n += 1;
     }
     Ok(longest + 2)
 }
 
-/// The lines of `text` from the one that begins at `at`.
-fn lines(text: &[u8], at: u16) -> impl Iterator<Item = Result<Intent<'_>, Fault>> {
-    let mut start = usize::from(at);
-    core::iter::from_fn(move || {
-        let mut rest = text.get(start..)?;
-        while let Some(after) = rest.strip_prefix(b"\n") {
-            rest = after;
-            start += 1;
+/// Returns whether an item has the name of an earlier one of its row, which begins at `first`.
+#[inline(never)]
+fn is_repeated(text: &[u8], read: Read, first: u16, item: Item<'_>) -> bool {
+    let mut next = Some(first);
+    while let Some(other) = next.and_then(|at| read(text, at)) {
+        if other.at >= item.at {
+            break;
         }
-        if rest.is_empty() {
-            return None;
+        if other.name == item.name {
+            return true;
         }
-        let begins = start;
-        let line = rest.split(|&b| b == b'\n').next()?;
-        start += line.len() + 1;
-        let word = line.split(|&b| b == b' ').next()?;
-        Some(match name_length(word) == word.len() {
-            true if !word.is_empty() => Ok(Intent {
-                name: word,
-                at: begins as u16,
-                slots: (word.len() < line.len()).then_some((begins + word.len() + 1) as u16),
-            }),
-            _ => Err((begins + name_length(word), SchemaErrorKind::Name)),
-        })
-    })
+        next = other.next;
+    }
+    false
 }
 
-/// The slots of a line from the one that begins at `at`.
-fn slots(text: &[u8], at: Option<u16>) -> impl Iterator<Item = Result<Slot<'_>, Fault>> {
-    let mut next = at;
-    core::iter::from_fn(move || {
-        let at = next.take()?;
-        let slot = slot(text, at);
-        next = slot.ok().and_then(|slot| slot.next);
-        Some(slot)
-    })
+/// The first line at or after `at` that is not empty; its name is all up to a space.
+#[inline(never)]
+pub(super) fn intent(text: &[u8], at: u16) -> Option<Item<'_>> {
+    let lines = text.get(usize::from(at)..)?;
+    let empty = lines.iter().position(|&b| b != b'\n')?;
+    let at = usize::from(at) + empty;
+    let next = at + until(text, at, b"\n").len() + 1;
+    let name = until(text, at, b" \n");
+    Some(Item { name, at: at as u16, next: Some(next as u16), optional: true })
 }
 
-fn slot(text: &[u8], at: u16) -> Result<Slot<'_>, Fault> {
+/// Where the slots of an intent begin.
+pub(super) fn first_slot(text: &[u8], intent: Item<'_>) -> Option<u16> {
+    let end = usize::from(intent.at) + intent.name.len();
+    (text.get(end) == Some(&b' ')).then_some((end + 1) as u16)
+}
+
+/// The slot that begins at `at`.
+#[inline(never)]
+pub(super) fn slot(text: &[u8], at: u16) -> Option<Item<'_>> {
     let start = usize::from(at);
-    let rest = text.get(start..).unwrap_or_default();
-    let word = rest.split(|&b| b == b' ' || b == b'\n').next().unwrap_or_default();
-    let (name, kind) = word.split_at_checked(name_length(word)).unwrap_or_default();
-    if name.is_empty() {
-        return Err((start, SchemaErrorKind::Name));
-    }
-    let (optional, kind) = match kind.strip_prefix(b"?") {
-        Some(kind) => (true, kind),
-        None => (false, kind),
-    };
-    let kind_at = start + word.len() - kind.len();
-    let bad_range = |bad| match bad {
-        BadRange::Bound => (kind_at + 1, SchemaErrorKind::Bound),
-        BadRange::Empty => (kind_at + 1, SchemaErrorKind::NoNumber),
-    };
-    let kind = match kind {
-        [] => Kind::Words,
-        b"=time" => Kind::Time,
-        [b'=', b'i', b'n', b't', b':', bounds @ ..] => {
-            Kind::Number(Range::parse(bounds, true).map_err(bad_range)?)
-        }
-        [b'=', b'd', b'e', b'c', b':', bounds @ ..] => {
-            Kind::Number(Range::parse(bounds, false).map_err(bad_range)?)
-        }
-        [b'=', list @ ..] if !list.contains(&b':') => Kind::Choice((kind_at + 1) as u16),
-        _ => return Err((kind_at, SchemaErrorKind::Kind)),
-    };
+    let word = until(text, start, b" \n");
+    let (name, kind) = word.split_at_checked(name_length(word))?;
     let end = start + word.len();
-    let more = text.get(end) == Some(&b' ');
-    Ok(Slot { name, at, optional, kind, next: more.then_some((end + 1) as u16) })
+    let next = (text.get(end) == Some(&b' ')).then_some((end + 1) as u16);
+    Some(Item { name, at, next, optional: kind.first() == Some(&b'?') })
 }
 
-/// The strings of a list from the one that begins at `at`.
-fn choices(text: &[u8], at: u16) -> impl Iterator<Item = (u16, &[u8])> {
-    let rest = text.get(usize::from(at)..).unwrap_or_default();
-    let list = rest.split(|&b| b == b' ' || b == b'\n').next().unwrap_or_default();
-    let mut next = at;
-    list.split(|&b| b == b'|').map(move |choice| {
-        let at = next;
-        next = next.saturating_add(choice.len() as u16 + 1);
-        (at, choice)
-    })
-}
-
-/// Returns how many of the first bytes make a name; 0 where there is none or it is too long.
-fn name_length(word: &[u8]) -> usize {
-    let is_name = |b: &&u8| b.is_ascii_alphanumeric() || **b == b'_';
-    match word.iter().take_while(is_name).count() {
-        n if n <= MAX_NAME => n,
-        _ => 0,
+/// What a slot takes, if that is known.
+#[inline(never)]
+pub(super) fn kind<'s>(text: &'s [u8], slot: Item<'_>) -> Option<Kind<'s>> {
+    let at = usize::from(slot.at) + slot.name.len() + usize::from(slot.optional);
+    match until(text, at, b" \n") {
+        [] => Some(Kind::Words),
+        b"=time" => Some(Kind::Time),
+        [b'=', b'i', b'n', b't', b':', bounds @ ..] => Some(Kind::Number(bounds, Unit::Whole)),
+        [b'=', b'd', b'e', b'c', b':', bounds @ ..] => Some(Kind::Number(bounds, Unit::Tenth)),
+        [b'=', list @ ..] if !list.iter().any(|&b| b == b':') => {
+            Some(Kind::Choice((at + 1) as u16))
+        }
+        _ => None,
     }
+}
+
+/// The string that begins at `at`, of some to choose from.
+#[inline(never)]
+pub(super) fn choice(text: &[u8], at: u16) -> Option<Item<'_>> {
+    let name = until(text, at.into(), b"| \n");
+    let end = usize::from(at) + name.len();
+    let next = (text.get(end) == Some(&b'|')).then_some((end + 1) as u16);
+    Some(Item { name, at, next, optional: true })
+}
+
+/// Returns the text from `at` to the first of some bytes, or to its end.
+#[inline(never)]
+fn until<'s>(text: &'s [u8], at: usize, ends: &[u8]) -> &'s [u8] {
+    let rest = text.get(at..).unwrap_or_default();
+    let is_end = |byte: &u8| ends.iter().any(|end| end == byte);
+    let len = rest.iter().position(is_end).unwrap_or(rest.len());
+    rest.get(..len).unwrap_or_default()
+}
+
+/// Returns how many of the first bytes are those of names.
+fn name_length(word: &[u8]) -> usize {
+    word.iter().take_while(|b| b.is_ascii_alphanumeric() || **b == b'_').count()
 }

@@ -4,8 +4,8 @@
 //! that begins with the bytes so far, and any other that does comes after it in the text.
 
 use super::MAX_WORDS;
-use super::number::Digits;
-use super::parse::{HEAD, Kind, Schema, Slot};
+use super::number::{Digits, Range};
+use super::parse::{HEAD, Item, Kind, Read, Schema, choice, first_slot, intent, kind, slot};
 
 /// How far an answer has got. It belongs to the schema that it comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,97 +72,105 @@ impl Schema<'_> {
                     return None;
                 }
                 match usize::from(n) + 1 == HEAD.len() {
-                    true => Some(Place::Intent { line: self.lines(0).next()?.at, n: 0 }),
+                    true => Some(Place::Intent { line: 0, n: 0 }),
                     false => Some(Place::Head(n + 1)),
                 }
             }
             Place::Intent { line, n } => {
-                let first = self.lines(line).next()?;
-                let found = self.lines(line).find(|i| goes_on(i.name, first.name, n, byte))?;
+                let found = self.find(intent, line, n, byte)?;
                 Some(match byte {
-                    b'"' => Place::Behind { next: found.slots },
+                    b'"' => Place::Behind { next: first_slot(self.text(), found) },
                     _ => Place::Intent { line: found.at, n: n + 1 },
                 })
             }
             Place::Behind { next } => self.behind(next, byte),
             Place::Comma { slot } => (byte == b'"').then_some(Place::Name { slot, n: 0 }),
-            Place::Name { slot, n } => {
-                let first = self.slot(slot)?;
-                let found = self.may_follow(slot).find(|s| goes_on(s.name, first.name, n, byte))?;
+            Place::Name { slot: at, n } => {
+                let found = self.find(slot, at, n, byte)?;
                 Some(match byte {
                     b'"' => Place::Colon { slot: found.at },
                     _ => Place::Name { slot: found.at, n: n + 1 },
                 })
             }
             Place::Colon { slot } => (byte == b':').then_some(Place::Value { slot }),
-            Place::Value { slot } => match self.slot(slot)?.kind {
-                Kind::Number(_) => self.place(Place::Number { slot, digits: Digits::NONE }, byte),
+            Place::Value { slot: at } => match kind(self.text(), slot(self.text(), at)?)? {
+                Kind::Number(..) => {
+                    self.place(Place::Number { slot: at, digits: Digits::NONE }, byte)
+                }
                 _ if byte != b'"' => None,
-                Kind::Words => Some(Place::Words { slot, words: Words::NONE }),
-                Kind::Choice(at) => Some(Place::Choice { slot, at, n: 0 }),
-                Kind::Time => Some(Place::Time { slot, n: 0, late: false }),
+                Kind::Words => Some(Place::Words { slot: at, words: Words::NONE }),
+                Kind::Choice(first) => Some(Place::Choice { slot: at, at: first, n: 0 }),
+                Kind::Time => Some(Place::Time { slot: at, n: 0, late: false }),
             },
             Place::Words { slot, words } => match byte {
-                b'"' if words.may_end() => Some(Place::Behind { next: self.slot(slot)?.next }),
+                b'"' if words.may_end() => self.behind_value(slot),
                 _ => Some(Place::Words { slot, words: words.step(byte)? }),
             },
             Place::Choice { slot, at, n } => {
-                let (_, first) = self.choices(at).next()?;
-                let (at, _) = self.choices(at).find(|(_, s)| goes_on(s, first, n, byte))?;
-                Some(match byte {
-                    b'"' => Place::Behind { next: self.slot(slot)?.next },
-                    _ => Place::Choice { slot, at, n: n + 1 },
-                })
+                let found = self.find(choice, at, n, byte)?;
+                match byte {
+                    b'"' => self.behind_value(slot),
+                    _ => Some(Place::Choice { slot, at: found.at, n: n + 1 }),
+                }
             }
-            Place::Number { slot, digits } => {
-                let Slot { kind: Kind::Number(range), next, .. } = self.slot(slot)? else {
-                    return None;
-                };
+            Place::Number { slot: at, digits } => {
+                let slot = slot(self.text(), at)?;
+                let Kind::Number(bounds, unit) = kind(self.text(), slot)? else { return None };
+                let range = Range::parse(bounds, unit).ok()?;
                 match byte {
                     // A number ends where something else begins.
-                    b',' | b'}' if range.is_whole(digits) => self.behind(next, byte),
-                    _ => Some(Place::Number { slot, digits: range.step(digits, byte)? }),
+                    b',' | b'}' if range.is_whole(digits) => self.behind(slot.next, byte),
+                    _ => Some(Place::Number { slot: at, digits: range.step(digits, byte)? }),
                 }
             }
             Place::Time { slot, n, late } => {
-                let allowed = match n {
-                    0 => b'0'..=b'2',
-                    1 if late => b'0'..=b'3',
-                    2 => b':'..=b':',
-                    3 => b'0'..=b'5',
-                    1 | 4 => b'0'..=b'9',
-                    _ => b'"'..=b'"',
+                let (first, last) = match n {
+                    0 => (b'0', b'2'),
+                    1 if late => (b'0', b'3'),
+                    2 => (b':', b':'),
+                    3 => (b'0', b'5'),
+                    1 | 4 => (b'0', b'9'),
+                    _ => (b'"', b'"'),
                 };
-                if !allowed.contains(&byte) {
-                    return None;
+                match byte {
+                    _ if !(first..=last).contains(&byte) => None,
+                    b'"' => self.behind_value(slot),
+                    _ => Some(Place::Time { slot, n: n + 1, late: late || n == 0 && byte == b'2' }),
                 }
-                Some(match byte {
-                    b'"' => Place::Behind { next: self.slot(slot)?.next },
-                    _ => Place::Time { slot, n: n + 1, late: late || n == 0 && byte == b'2' },
-                })
             }
             Place::End => None,
         }
     }
 
+    /// Behind the quote that closes a slot's value.
+    fn behind_value(&self, at: u16) -> Option<Place> {
+        Some(Place::Behind { next: slot(self.text(), at)?.next })
+    }
+
     /// Behind a value, when `next` is the slot that comes next in the text.
-    fn behind(&self, next: Option<u16>, byte: u8) -> Option<Place> {
-        match (byte, next) {
-            (b',', Some(slot)) => Some(Place::Comma { slot }),
-            (b'}', None) => Some(Place::End),
-            (b'}', Some(slot)) => self.slots(slot).all(|s| s.optional).then_some(Place::End),
-            _ => None,
+    fn behind(&self, mut next: Option<u16>, byte: u8) -> Option<Place> {
+        match byte {
+            b',' => return Some(Place::Comma { slot: next? }),
+            b'}' => {}
+            _ => return None,
         }
+        while let Some(at) = next {
+            let slot = slot(self.text(), at)?;
+            next = slot.optional.then_some(slot.next)?;
+        }
+        Some(Place::End)
     }
 
-    fn slot(&self, at: u16) -> Option<Slot<'_>> {
-        self.slots(at).next()
-    }
-
-    /// Returns the slots from `at` to the first one that must not be left out.
-    fn may_follow(&self, at: u16) -> impl Iterator<Item = Slot<'_>> {
-        let mut must = false;
-        self.slots(at).take_while(move |slot| !core::mem::replace(&mut must, !slot.optional))
+    /// Returns the first item, of those that may stand in the place of the one at `at`, that goes on
+    /// with `byte` behind the first `n` bytes of that one's name.
+    #[inline(never)]
+    fn find(&self, read: Read, at: u16, n: u8, byte: u8) -> Option<Item<'_>> {
+        let first = read(self.text(), at)?;
+        let mut item = first;
+        while !goes_on(item.name, first.name, n, byte) {
+            item = read(self.text(), item.next.filter(|_| item.optional)?)?;
+        }
+        Some(item)
     }
 }
 
