@@ -47,8 +47,13 @@ impl core::error::Error for ArenaError {}
 
 /// Bytes that `n` values of `T` take in an arena; saturates instead of overflowing.
 pub const fn bytes_for<T>(n: usize) -> usize {
-    let bytes = n.saturating_mul(size_of::<T>());
-    bytes.saturating_add(ALIGN - 1) / ALIGN * ALIGN
+    room_for(n, size_of::<T>())
+}
+
+// Not part of the generic function, of which there would be a copy for each type and call.
+#[inline(never)]
+const fn room_for(n: usize, size: usize) -> usize {
+    n.saturating_mul(size).saturating_add(ALIGN - 1) / ALIGN * ALIGN
 }
 
 /// A slice of lent memory that hands out disjoint parts of itself.
@@ -72,14 +77,10 @@ impl<'b> Arena<'b> {
     /// # Errors
     /// [`ArenaError`] if the memory left is too small; nothing is taken then.
     pub fn take<T: Plain>(&mut self, n: usize) -> Result<&'b mut [T], ArenaError> {
-        if n == 0 {
-            // Memory too small to reach ALIGN leaves nothing, at an address that is no multiple.
-            return Ok(&mut []);
-        }
-        let bytes = self.cut::<T>(n)?;
+        let bytes = self.cut(n, size_of::<T>())?;
         bytes.fill(0);
-        // SAFETY: `cut` returns `bytes_for::<T>(n) >= n * size_of::<T>()` bytes at a multiple of
-        // ALIGN, borrowed for 'b and given to nobody else; T is Plain, so zeroed bytes are values.
+        // SAFETY: `cut` returns at least `n * size_of::<T>()` bytes at a multiple of ALIGN,
+        // borrowed for 'b and given to nobody else; T is Plain, so zeroed bytes are values.
         Ok(unsafe { core::slice::from_raw_parts_mut(bytes.as_mut_ptr().cast::<T>(), n) })
     }
 
@@ -89,10 +90,7 @@ impl<'b> Arena<'b> {
     /// # Errors
     /// [`ArenaError`] if the memory left is too small; nothing is taken then.
     pub fn take_unzeroed<T: Plain>(&mut self, n: usize) -> Result<&'b mut [T], ArenaError> {
-        if n == 0 {
-            return Ok(&mut []);
-        }
-        let bytes = self.cut::<T>(n)?;
+        let bytes = self.cut(n, size_of::<T>())?;
         // SAFETY: `cut` returns at least `n * size_of::<T>()` initialized bytes at a multiple of
         // ALIGN, borrowed for 'b and given to nobody else; T is Plain, so any bytes are values.
         Ok(unsafe { core::slice::from_raw_parts_mut(bytes.as_mut_ptr().cast::<T>(), n) })
@@ -108,10 +106,7 @@ impl<'b> Arena<'b> {
         mut init: impl FnMut(usize) -> T,
     ) -> Result<&'b mut [T], ArenaError> {
         const { assert!(align_of::<T>() <= ALIGN && size_of::<T>() > 0) };
-        if n == 0 {
-            return Ok(&mut []);
-        }
-        let start = self.cut::<T>(n)?.as_mut_ptr().cast::<T>();
+        let start = self.cut(n, size_of::<T>())?.as_mut_ptr().cast::<T>();
         for i in 0..n {
             // SAFETY: `i < n` and `cut` gave room for `n` values of T at a multiple of ALIGN.
             unsafe { start.add(i).write(init(i)) };
@@ -125,11 +120,19 @@ impl<'b> Arena<'b> {
         self.rest.len()
     }
 
-    /// `bytes_for::<T>(n)` bytes from the front of what is left, still aligned to `ALIGN`.
-    fn cut<T>(&mut self, n: usize) -> Result<&'b mut [u8], ArenaError> {
-        let bytes = bytes_for::<T>(n);
+    /// Room for `n` values of `size` bytes from the front of what is left, at a multiple of `ALIGN`
+    /// even if it is none.
+    #[inline(never)]
+    fn cut(&mut self, n: usize, size: usize) -> Result<&'b mut [u8], ArenaError> {
+        if n == 0 {
+            // Memory too small to reach ALIGN leaves nothing, at an address that is no multiple.
+            let nothing = core::ptr::without_provenance_mut(ALIGN);
+            // SAFETY: no bytes, at an address that is not null, are valid whatever lies there.
+            return Ok(unsafe { core::slice::from_raw_parts_mut(nothing, 0) });
+        }
+        let bytes = room_for(n, size);
         // The last slice need not be padded: its own bytes are enough.
-        let least = n.saturating_mul(size_of::<T>());
+        let least = n.saturating_mul(size);
         let used = self.given - self.rest.len();
         let room = self.rest.len();
         if least > room {

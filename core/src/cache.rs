@@ -80,6 +80,7 @@ impl CacheShape {
     }
 
     /// Values in all, of `width` per position and head.
+    #[inline(never)]
     const fn len(&self, width: usize) -> usize {
         let per_layer = self.rows().saturating_mul(self.n_head_kv).saturating_mul(width);
         per_layer.saturating_mul(2).saturating_mul(self.n_layer)

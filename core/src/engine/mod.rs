@@ -124,10 +124,10 @@ impl<'m, 'b> Engine<'m, 'b> {
         memory: &'b mut [u8],
         options: EngineOptions<'b>,
     ) -> Result<Self, EngineError> {
-        if model.plan(&plan.options) != Ok(*plan) {
+        let c = model.config();
+        let Some(s) = plan.sizes().filter(|_| plan.shape == c.shape()) else {
             return Err(EngineError::PlanMismatch);
-        }
-        let (c, s) = (model.config(), &plan.sizes);
+        };
         let mut arena = Arena::new(memory);
         let layers = arena.take_with(s.n_layer, |_| LayerWeights::default())?;
         model.fill_layers(layers);

@@ -311,6 +311,7 @@ impl<'m> Gguf<'m> {
     }
 
     /// Returns the tensors in file order, which is the order of their data.
+    #[inline(never)]
     pub fn tensors(&self) -> Tensors<'m> {
         Tensors {
             table: self.table(),
@@ -418,21 +419,26 @@ fn read_count(r: &mut Reader<'_>, max: usize, too_many: fn(u64) -> ParseErrorKin
 }
 
 fn read_key<'m>(r: &mut Reader<'m>) -> &'m str {
-    let len = r.u64();
-    match len {
-        0 => r.fail(ParseErrorKind::EmptyKey),
-        len if len > MAX_KEY_BYTES as u64 => r.fail(ParseErrorKind::KeyTooLong(len)),
-        _ => {}
-    }
-    r.text(len)
+    read_text(r, MAX_KEY_BYTES, ParseErrorKind::EmptyKey, ParseErrorKind::KeyTooLong)
 }
 
 fn read_name<'m>(r: &mut Reader<'m>) -> &'m str {
+    read_text(r, MAX_NAME_BYTES, ParseErrorKind::EmptyName, ParseErrorKind::NameTooLong)
+}
+
+#[inline(never)]
+fn read_text<'m>(
+    r: &mut Reader<'m>,
+    max: usize,
+    empty: ParseErrorKind,
+    too_long: fn(u64) -> ParseErrorKind,
+) -> &'m str {
     let len = r.u64();
-    match len {
-        0 => r.fail(ParseErrorKind::EmptyName),
-        len if len > MAX_NAME_BYTES as u64 => r.fail(ParseErrorKind::NameTooLong(len)),
-        _ => {}
+    if len == 0 {
+        r.fail(empty);
+    }
+    if len > max as u64 {
+        r.fail(too_long(len));
     }
     r.text(len)
 }

@@ -50,6 +50,7 @@ impl<'m> Reader<'m> {
 
     /// Notes that the field read last is wrong, unless something before it was.
     #[cold]
+    #[inline(never)]
     pub(super) fn fail(&mut self, kind: ParseErrorKind) {
         self.fail_at(self.field, kind);
     }
@@ -58,8 +59,10 @@ impl<'m> Reader<'m> {
     #[cold]
     #[inline(never)]
     pub(super) fn fail_at(&mut self, offset: usize, kind: ParseErrorKind) {
-        self.failure = self.failure.or(Some((offset, kind)));
-        self.rest = &[];
+        if !self.failed() {
+            self.failure = Some((offset, kind));
+            self.rest = &[];
+        }
     }
 
     /// Returns the next `n` bytes, or none of them if there are fewer.

@@ -18,7 +18,7 @@ pub use weights::{LayerWeights, N_SLOTS, Slot};
 
 use crate::gguf::{Gguf, Name};
 use crate::tensor::TensorView;
-use family::{Keys, MAX_LAYERS};
+use family::Keys;
 use weights::{
     GLOBALS, N_REQUIRED, OUTPUT, OUTPUT_NORM, Place, ROPE_FREQS, TOKEN_EMBD, check_shape,
 };
@@ -115,7 +115,7 @@ fn check_tensors<'m>(
     if let Some(token_embd) = gguf.tensor(GLOBALS[TOKEN_EMBD]) {
         config.n_vocab = token_embd.view.n_rows();
     }
-    let mut n = 0;
+    let mut n_of = [0; N_SLOTS];
     for tensor in gguf.tensors() {
         let (shape, is_vector) = match Place::of(tensor.name) {
             Some(Place::Global(global)) => {
@@ -129,7 +129,9 @@ fn check_tensors<'m>(
                 }
             }
             Some(Place::Layer(layer, slot)) if layer < config.n_layer && family.has(slot) => {
-                n += 1;
+                if let Some(n) = n_of.get_mut(slot as usize) {
+                    *n += 1;
+                }
                 (slot.shape(config), slot.is_vector())
             }
             _ => return Err(ModelError::UnexpectedTensor(Name::new(tensor.name))),
@@ -142,31 +144,17 @@ fn check_tensors<'m>(
             return Err(ModelError::MissingTensor(name, None));
         }
     }
-    // Names are unique in a parsed file, and so are the places they mean: as many tensors as places
-    // leave no place empty.
-    if n != config.n_layer * family.slots().count()
-        && let Some(missing) = missing_in_layer(gguf, family, config)
-    {
-        return Err(missing);
+    // Names are unique in a parsed file, and so are the places they mean: as many tensors as layers
+    // leave no layer without.
+    for slot in family.slots() {
+        if n_of.get(slot as usize) != Some(&config.n_layer) {
+            let is_there = |&layer: &usize| {
+                let place = Some(Place::Layer(layer, slot));
+                gguf.tensors().any(|tensor| Place::of(tensor.name) == place)
+            };
+            let layer = (0..config.n_layer).find(|layer| !is_there(layer));
+            return Err(ModelError::MissingTensor(slot.name(), layer.map(|layer| layer as u32)));
+        }
     }
     Ok(())
-}
-
-/// The first tensor that a layer lacks.
-#[cold]
-fn missing_in_layer(gguf: &Gguf<'_>, family: &Family, config: &ModelConfig) -> Option<ModelError> {
-    for slot in family.slots() {
-        let mut has = [false; MAX_LAYERS];
-        for tensor in gguf.tensors() {
-            if let Some(Place::Layer(layer, found)) = Place::of(tensor.name)
-                && let Some(has) = has.get_mut(layer)
-            {
-                *has |= found == slot;
-            }
-        }
-        if let Some(layer) = has.iter().take(config.n_layer).position(|has| !has) {
-            return Some(ModelError::MissingTensor(slot.name(), Some(layer as u32)));
-        }
-    }
-    None
 }

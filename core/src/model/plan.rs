@@ -61,11 +61,10 @@ pub struct MemoryPlan {
     pub kv_bytes: usize,
     /// Activations and logits.
     pub scratch_bytes: usize,
-    pub(crate) sizes: Sizes,
+    pub(crate) shape: ModelShape,
 }
 
 /// Sizes of every buffer, in elements, in the order in which the engine takes them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Sizes {
     pub n_layer: usize,
     /// Frequencies of one base.
@@ -87,6 +86,7 @@ pub(crate) struct Sizes {
 
 impl Sizes {
     /// The sizes for a model and some checked options; what no machine can address saturates.
+    #[inline(never)]
     const fn new(m: &ModelShape, o: &PlanOptions) -> Self {
         let freqs = m.rope_dim / 2;
         let q_dim = m.n_head.saturating_mul(m.head_dim);
@@ -185,12 +185,19 @@ impl MemoryPlan {
                 .saturating_add(bytes_for::<f32>(sizes.freqs).saturating_mul(sizes.bases)),
             kv_bytes: sizes.cache.bytes().saturating_add(bytes_for::<Token>(sizes.tokens)),
             scratch_bytes: floats.saturating_add(angles).saturating_add(acts),
-            sizes,
+            shape: *shape,
         };
         match plan.bytes() > isize::MAX as usize {
             true => Err(ModelError::Context(options.n_ctx)),
             false => Ok(plan),
         }
+    }
+
+    /// The sizes of every buffer, if options and shape make a plan.
+    pub(crate) fn sizes(&self) -> Option<Sizes> {
+        // The options are open to changes since the plan was made.
+        Self::of_shape(&self.shape, &self.options).ok()?;
+        Some(Sizes::new(&self.shape, &self.options))
     }
 
     /// Bytes in all, for memory that begins at a multiple of [`crate::arena::ALIGN`].

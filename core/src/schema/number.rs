@@ -72,48 +72,46 @@ impl Range {
     }
 
     /// Takes one more byte of a number; `None` if no number of the range goes on so.
+    #[inline(never)]
     pub(super) fn step(self, digits: Digits, byte: u8) -> Option<Digits> {
+        let Digits { part, whole, .. } = digits;
+        let negative = digits.negative || (part == Part::Nothing && byte == b'-');
+        let (low, high) = self.magnitudes(negative)?;
         let digit = u32::from(byte.wrapping_sub(b'0'));
-        let to = |whole, part| Some(Digits { whole, part, ..digits });
-        match (digits.part, byte) {
-            (Part::Nothing, b'-') => {
-                self.magnitudes(true)?;
-                Some(Digits { negative: true, whole: 0, part: Part::Sign })
+        let (whole, part) = match (part, byte) {
+            (Part::Nothing, b'-') => return Some(Digits { negative, whole: 0, part: Part::Sign }),
+            (Part::Nothing | Part::Sign, b'0'..=b'9') => (digit, Part::Whole),
+            (Part::Whole, b'0'..=b'9') if whole > 0 => {
+                (whole.checked_mul(10)?.checked_add(digit)?, Part::Whole)
             }
-            (Part::Nothing | Part::Sign, b'0'..=b'9') => {
-                self.may_begin(digits.negative, digit).then_some(())?;
-                to(digit, Part::Whole)
-            }
-            (Part::Whole, b'0'..=b'9') if digits.whole > 0 => {
-                let whole = digits.whole.checked_mul(10)?.checked_add(digit)?;
-                self.may_begin(digits.negative, whole).then_some(())?;
-                to(whole, Part::Whole)
-            }
-            (Part::Whole, b'.') if self.unit == Unit::Tenth => {
-                let (low, high) = self.magnitudes(digits.negative)?;
-                let whole = u64::from(digits.whole) * 10;
-                (whole < high && whole + 9 >= low).then_some(())?;
-                to(digits.whole, Part::Point)
-            }
-            (Part::Point, b'1'..=b'9') => {
-                let tenths = u64::from(digits.whole) * 10 + u64::from(digit);
-                self.has(digits.negative, tenths).then_some(())?;
-                to(digits.whole, Part::Tenth)
-            }
-            _ => None,
-        }
+            (Part::Whole, b'.') if self.unit == Unit::Tenth => (whole, Part::Point),
+            (Part::Point, b'1'..=b'9') => (whole, Part::Tenth),
+            _ => return None,
+        };
+        let tenths = u64::from(whole) * 10;
+        let goes_on = match part {
+            Part::Point => tenths < high && tenths + 9 >= low,
+            Part::Tenth => (low..=high).contains(&(tenths + u64::from(digit))),
+            _ => may_begin(tenths, low, high),
+        };
+        goes_on.then_some(Digits { negative, whole, part })
     }
 
     /// Returns whether the digits are a number of the range.
     pub(super) fn is_whole(self, digits: Digits) -> bool {
         match digits.part {
-            Part::Whole => self.has(digits.negative, u64::from(digits.whole) * 10),
+            Part::Whole => {
+                let tenths = u64::from(digits.whole) * 10;
+                self.magnitudes(digits.negative)
+                    .is_some_and(|(low, high)| (low..=high).contains(&tenths))
+            }
             Part::Tenth => true,
             Part::Nothing | Part::Sign | Part::Point => false,
         }
     }
 
     /// Returns the least and the greatest magnitude of the negative numbers, or of the others.
+    #[inline(never)]
     fn magnitudes(self, negative: bool) -> Option<(u64, u64)> {
         let (low, high) = match negative {
             // Zero has no sign.
@@ -122,30 +120,25 @@ impl Range {
         };
         (low <= high).then_some((low.unsigned_abs(), high.unsigned_abs()))
     }
+}
 
-    fn has(self, negative: bool, tenths: u64) -> bool {
-        self.magnitudes(negative).is_some_and(|(low, high)| (low..=high).contains(&tenths))
-    }
-
-    /// Returns whether a number of the range begins with these digits.
-    ///
-    /// With k digits more they are the numbers from `whole` · 10^k on, 10^k of them. Bounds of whole
-    /// numbers are whole, and so is a number between.
-    fn may_begin(self, negative: bool, whole: u32) -> bool {
-        let Some((low, high)) = self.magnitudes(negative) else { return false };
-        let mut first = u64::from(whole) * 10;
-        let mut last = first + 9;
-        while first <= high {
-            if last >= low {
-                return true;
-            }
-            if whole == 0 {
-                return false;
-            }
-            (first, last) = (first * 10, last * 10 + 9);
+/// Returns whether a number from `low` to `high` begins with the digits of a whole number, which
+/// is so many tenths.
+///
+/// With k digits more they are the numbers from `first` · 10^k on, 10^k of them. Bounds of whole
+/// numbers are whole, and so is a number between.
+fn may_begin(mut first: u64, low: u64, high: u64) -> bool {
+    let mut last = first + 9;
+    while first <= high {
+        if last >= low {
+            return true;
         }
-        false
+        if first == 0 {
+            return false;
+        }
+        (first, last) = (first * 10, last * 10 + 9);
     }
+    false
 }
 
 /// Reads a bound, in tenths.

@@ -89,11 +89,11 @@ fn check(text: &[u8]) -> Result<usize, Fault> {
         if n == MAX_INTENTS {
             return Err((at, SchemaErrorKind::TooManyIntents));
         }
-        if is_repeated(text, self::intent, 0, intent) {
+        if is_repeated(text, self::intent, 0, &intent) {
             return Err((at, SchemaErrorKind::Repeated));
         }
         // Braces, quotes, colons and commas are counted with what they stand beside.
-        let slots = check_slots(text, first_slot(text, intent))?;
+        let slots = check_slots(text, first_slot(text, &intent))?;
         max_bytes = max_bytes.max(HEAD.len() + intent.name.len() + 2 + slots);
         next = intent.next;
         n += 1;
@@ -113,7 +113,7 @@ fn check_slots(text: &[u8], first: Option<u16>) -> Result<usize, Fault> {
             return Err((at, SchemaErrorKind::Name));
         }
         let kind_at = at + slot.name.len() + usize::from(slot.optional);
-        let kind = kind(text, slot).ok_or((kind_at, SchemaErrorKind::Kind))?;
+        let kind = kind(text, &slot).ok_or((kind_at, SchemaErrorKind::Kind))?;
         let value = match kind {
             Kind::Words => MAX_WORDS + 2,
             Kind::Time => 7,
@@ -127,7 +127,7 @@ fn check_slots(text: &[u8], first: Option<u16>) -> Result<usize, Fault> {
         if n == MAX_SLOTS {
             return Err((at, SchemaErrorKind::TooManySlots));
         }
-        if slot.name == b"intent" || is_repeated(text, self::slot, first, slot) {
+        if slot.name == b"intent" || is_repeated(text, self::slot, first, &slot) {
             return Err((at, SchemaErrorKind::Repeated));
         }
         bytes += slot.name.len() + 4 + value;
@@ -152,7 +152,7 @@ fn check_choices(text: &[u8], list: u16) -> Result<usize, Fault> {
         if !(1..=MAX_NAME).contains(&choice.name.len()) || !choice.name.iter().all(plain) {
             return Err((at, SchemaErrorKind::Choice));
         }
-        if is_repeated(text, self::choice, list, choice) {
+        if is_repeated(text, self::choice, list, &choice) {
             return Err((at, SchemaErrorKind::Repeated));
         }
         longest = longest.max(choice.name.len());
@@ -164,7 +164,7 @@ fn check_choices(text: &[u8], list: u16) -> Result<usize, Fault> {
 
 /// Returns whether an item has the name of an earlier one of its row, which begins at `first`.
 #[inline(never)]
-fn is_repeated(text: &[u8], read: Read, first: u16, item: Item<'_>) -> bool {
+fn is_repeated(text: &[u8], read: Read, first: u16, item: &Item<'_>) -> bool {
     let mut next = Some(first);
     while let Some(other) = next.and_then(|at| read(text, at)) {
         if other.at >= item.at {
@@ -190,7 +190,7 @@ pub(super) fn intent(text: &[u8], at: u16) -> Option<Item<'_>> {
 }
 
 /// Where the slots of an intent begin.
-pub(super) fn first_slot(text: &[u8], intent: Item<'_>) -> Option<u16> {
+pub(super) fn first_slot(text: &[u8], intent: &Item<'_>) -> Option<u16> {
     let end = usize::from(intent.at) + intent.name.len();
     (text.get(end) == Some(&b' ')).then_some((end + 1) as u16)
 }
@@ -208,7 +208,7 @@ pub(super) fn slot(text: &[u8], at: u16) -> Option<Item<'_>> {
 
 /// What a slot takes, if that is known.
 #[inline(never)]
-pub(super) fn kind<'s>(text: &'s [u8], slot: Item<'_>) -> Option<Kind<'s>> {
+pub(super) fn kind<'s>(text: &'s [u8], slot: &Item<'_>) -> Option<Kind<'s>> {
     let at = usize::from(slot.at) + slot.name.len() + usize::from(slot.optional);
     match until(text, at, b" \n") {
         [] => Some(Kind::Words),

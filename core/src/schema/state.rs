@@ -79,7 +79,7 @@ impl Schema<'_> {
             Place::Intent { line, n } => {
                 let found = self.find(intent, line, n, byte)?;
                 Some(match byte {
-                    b'"' => Place::Behind { next: first_slot(self.text(), found) },
+                    b'"' => Place::Behind { next: first_slot(self.text(), &found) },
                     _ => Place::Intent { line: found.at, n: n + 1 },
                 })
             }
@@ -93,7 +93,7 @@ impl Schema<'_> {
                 })
             }
             Place::Colon { slot } => (byte == b':').then_some(Place::Value { slot }),
-            Place::Value { slot: at } => match kind(self.text(), slot(self.text(), at)?)? {
+            Place::Value { slot: at } => match kind(self.text(), &slot(self.text(), at)?)? {
                 Kind::Number(..) => {
                     self.place(Place::Number { slot: at, digits: Digits::NONE }, byte)
                 }
@@ -115,7 +115,7 @@ impl Schema<'_> {
             }
             Place::Number { slot: at, digits } => {
                 let slot = slot(self.text(), at)?;
-                let Kind::Number(bounds, unit) = kind(self.text(), slot)? else { return None };
+                let Kind::Number(bounds, unit) = kind(self.text(), &slot)? else { return None };
                 let range = Range::parse(bounds, unit).ok()?;
                 match byte {
                     // A number ends where something else begins.

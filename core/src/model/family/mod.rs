@@ -286,7 +286,8 @@ impl<'g, 'm> Keys<'g, 'm> {
         for key in (0..self.gguf.n_metadata()).map(|index| self.gguf.key(index)) {
             let suffix = key.strip_prefix(self.family.name).and_then(|rest| rest.strip_prefix('.'));
             let Some(suffix) = suffix else { continue };
-            if !COMMON_KEYS.iter().chain(self.family.keys).any(|known| *known == suffix) {
+            let known = [COMMON_KEYS, self.family.keys];
+            if !known.iter().any(|keys| keys.contains(&suffix)) {
                 self.refuse(ModelError::UnknownKey(Name::new(key)));
             }
         }
