@@ -20,6 +20,7 @@ pub mod par;
 pub mod quant;
 pub mod rng;
 pub mod sampler;
+#[cfg(feature = "schema")]
 pub mod schema;
 pub mod tensor;
 pub mod tokenizer;

@@ -9,12 +9,16 @@
 
 mod place;
 
+#[cfg(feature = "schema")]
 use bantam_core::Token;
 use bantam_core::arena::{ALIGN, bytes_for};
 use bantam_core::cache::CacheType;
 use bantam_core::engine::{Engine, EngineError, EngineOptions, Step};
-use bantam_core::gguf::{Gguf, keys};
+use bantam_core::gguf::Gguf;
+#[cfg(feature = "schema")]
+use bantam_core::gguf::keys;
 use bantam_core::model::{MemoryPlan, Model, PlanOptions};
+#[cfg(feature = "schema")]
 use bantam_core::schema::{Schema, State};
 use bantam_core::tokenizer::{EncodeOptions, Tokenizer, TokenizerError};
 use core::slice;
@@ -63,8 +67,14 @@ pub struct Options {
 pub struct Session {
     engine: Engine<'static, 'static>,
     tokenizer: Tokenizer<'static, 'static>,
+    #[cfg(feature = "schema")]
+    answer: Answer,
+}
+
+/// The model's schema, and where an answer has got that was begun.
+#[cfg(feature = "schema")]
+struct Answer {
     schema: Option<Schema<'static>>,
-    /// Where an answer of the schema has got, once it was begun.
     state: Option<State>,
 }
 
@@ -89,10 +99,9 @@ pub unsafe extern "C" fn bantam_memory(
         let (file, options, bytes) =
             unsafe { (lent(file, file_len)?, options.as_ref(), bytes.as_mut()) };
         let (Some(options), Some(bytes)) = (options, bytes) else { return Err(Status::Argument) };
-        let gguf = Gguf::well_formed(file).ok_or(Status::File)?;
-        let model = Model::new(&gguf).map_err(|_| Status::Model)?;
+        let model = model(file)?;
         let plan = plan(&model, options)?;
-        let index = Tokenizer::plan(&gguf).map_err(|_| Status::Tokenizer)?.bytes;
+        let index = Tokenizer::plan(model.gguf()).map_err(|_| Status::Tokenizer)?.bytes;
         *bytes = (ALIGN - 1)
             .saturating_add(bytes_for::<Model<'_>>(1))
             .saturating_add(bytes_for::<Session>(1))
@@ -125,21 +134,23 @@ pub unsafe extern "C" fn bantam_open(
             return Err(Status::Argument);
         };
         let mut place = Place::new(memory);
-        let gguf = Gguf::well_formed(file).ok_or(Status::File)?;
-        let model: &'static Model<'static> =
-            place.put(Model::new(&gguf).map_err(|_| Status::Model)?).ok_or(Status::Memory)?;
+        let model = put_model(&mut place, file)?;
+        let gguf = model.gguf();
         let plan = plan(model, options)?;
         let engine = place.bytes(plan.bytes()).ok_or(Status::Memory)?;
         let engine =
             Engine::new(model, &plan, engine, EngineOptions::default()).map_err(of_engine)?;
-        let index = Tokenizer::plan(&gguf).map_err(|_| Status::Tokenizer)?.bytes;
+        let index = Tokenizer::plan(gguf).map_err(|_| Status::Tokenizer)?.bytes;
         // The session lies in front of the index, which may begin anywhere.
         let room = place.reserve::<Session>().ok_or(Status::Memory)?;
         let index = place.bytes(index).ok_or(Status::Memory)?;
-        let tokenizer = Tokenizer::new_in(&gguf, index).map_err(|_| Status::Tokenizer)?;
-        let schema = gguf.get(keys::BANTAM_SCHEMA).and_then(|value| value.as_str());
-        let schema = schema.map(Schema::parse).transpose().map_err(|_| Status::Schema)?;
-        *session = room.write(Session { engine, tokenizer, schema, state: None });
+        let tokenizer = Tokenizer::new_in(gguf, index).map_err(|_| Status::Tokenizer)?;
+        *session = room.write(Session {
+            engine,
+            tokenizer,
+            #[cfg(feature = "schema")]
+            answer: Answer::of(gguf)?,
+        });
         Ok(())
     })
 }
@@ -258,8 +269,7 @@ pub unsafe extern "C" fn bantam_answer_begin(session: *mut Session) -> Status {
     status(|| {
         // SAFETY: the caller's promise.
         let session = unsafe { session.as_mut() }.ok_or(Status::Argument)?;
-        session.state = Some(session.schema.as_ref().ok_or(Status::Schema)?.start());
-        Ok(())
+        session.begin_answer()
     })
 }
 
@@ -279,13 +289,7 @@ pub unsafe extern "C" fn bantam_answer_next(
         let (Some(session), Some(token), Some(whole)) = (session, token, whole) else {
             return Err(Status::Argument);
         };
-        let (Some(schema), Some(state)) = (&session.schema, session.state) else {
-            return Err(Status::Schema);
-        };
-        let chosen = schema.choose(state, &session.tokenizer, session.engine.logits());
-        let (chosen, next): (Token, State) = chosen.ok_or(Status::Schema)?;
-        session.state = Some(next).filter(|state| !state.is_whole());
-        (*token, *whole) = (chosen, next.is_whole());
+        (*token, *whole) = session.next_of_answer()?;
         Ok(())
     })
 }
@@ -319,8 +323,61 @@ pub unsafe extern "C" fn bantam_token_text(
     })
 }
 
+#[cfg(feature = "schema")]
+impl Answer {
+    fn of(gguf: &Gguf<'static>) -> Result<Self, Status> {
+        let schema = gguf.get(keys::BANTAM_SCHEMA).and_then(|value| value.as_str());
+        let schema = schema.map(Schema::parse).transpose().map_err(|_| Status::Schema)?;
+        Ok(Answer { schema, state: None })
+    }
+}
+
+#[cfg(feature = "schema")]
+impl Session {
+    fn begin_answer(&mut self) -> Result<(), Status> {
+        self.answer.state = Some(self.answer.schema.as_ref().ok_or(Status::Schema)?.start());
+        Ok(())
+    }
+
+    fn next_of_answer(&mut self) -> Result<(Token, bool), Status> {
+        let Answer { schema: Some(schema), state: Some(state) } = &self.answer else {
+            return Err(Status::Schema);
+        };
+        let chosen = schema.choose(*state, &self.tokenizer, self.engine.logits());
+        let (token, next) = chosen.ok_or(Status::Schema)?;
+        self.answer.state = Some(next).filter(|state| !state.is_whole());
+        Ok((token, next.is_whole()))
+    }
+}
+
+#[cfg(not(feature = "schema"))]
+impl Session {
+    const fn begin_answer(&mut self) -> Result<(), Status> {
+        Err(Status::Schema)
+    }
+
+    const fn next_of_answer(&mut self) -> Result<(u32, bool), Status> {
+        Err(Status::Schema)
+    }
+}
+
 fn status(call: impl FnOnce() -> Result<(), Status>) -> Status {
     call().err().unwrap_or(Status::Ok)
+}
+
+/// The model in a file.
+#[inline(never)]
+fn model(file: &'static [u8]) -> Result<Model<'static>, Status> {
+    let gguf = Gguf::well_formed(file).ok_or(Status::File)?;
+    Model::new(&gguf).map_err(|_| Status::Model)
+}
+
+/// The model in a file, moved to where it stays.
+// Not part of its caller, whose stack would hold the kilobytes that are moved to the end.
+#[inline(never)]
+fn put_model(place: &mut Place, file: &'static [u8]) -> Result<&'static Model<'static>, Status> {
+    let model = place.put(model(file)?).ok_or(Status::Memory)?;
+    Ok(model)
 }
 
 fn plan(model: &Model<'_>, options: &Options) -> Result<MemoryPlan, Status> {
