@@ -68,7 +68,7 @@ pub(super) fn hash_bytes(bytes: &[u8], seed: u32) -> Hash {
 
 #[cfg_attr(target_pointer_width = "64", inline)]
 const fn finish(state: u64, len: usize) -> Hash {
-    Hash(mix(mix(state, len as u32), 0))
+    Hash(mix(state, len as u32))
 }
 
 /// The same hash, fed one byte at a time.

@@ -15,6 +15,8 @@
 //!         (special.rs)              (pretokenize)  (merge.rs, by bpe.rs or spm.rs)
 //! ```
 //!
+//! Hints to inline are for 64-bit hosts alone: a microcontroller has less flash than time for this.
+//!
 //! # Where it differs from llama.cpp
 //! - Equally long special tokens that overlap in a text are taken from left to right; llama.cpp
 //!   leaves their order to an unstable sort.
