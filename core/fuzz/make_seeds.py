@@ -1,13 +1,15 @@
-"""Makes seeds/dequantize, seeds/parity, seeds/schema and seeds/tokenizer.
+"""Makes seeds/dequantize, seeds/parity, seeds/protocol, seeds/schema and seeds/tokenizer.
 
     pip install gguf==0.19.0 numpy
     python core/fuzz/make_seeds.py
 
 dequantize: the blocks of fixtures/gguf/valid/every_format.gguf, each format's behind its place in
 `GgmlType::ALL`. parity: the same blocks behind format and shape. tokenizer: short texts for each of the six vocabularies of the target, behind the
-byte that selects vocabulary and options. schema: a schema, a zero, and turns to take. What fuzzing finds is added beside these by hand.
+byte that selects vocabulary and options. schema: a schema, a zero, and turns to take. protocol: lines
+with their checksums, whole, damaged and amid noise. What fuzzing finds is added beside these by hand.
 """
 
+from binascii import crc_hqx
 from pathlib import Path
 
 import gguf
@@ -33,10 +35,21 @@ SCHEMAS = {
     "numbers": "a v=int:0:100\nab v=int:-7:-3 w?=dec:-0.5:0.5\nb v=dec:99.9:1000000000",
     "choices": "turn way=up|upper|down|d\nturns way?=up toward?=time\nt x? y? z=int:1:1",
 }
+LINES = {
+    "requests": [">1|hello", ">2|ask|oven to 180 please", ">3|ask|%c3%a9%0a%2a", ">4|sing"],
+    "answer": ["<2|hello|1|95|qemu-m7|arm/dsp|bantam-intent.Q8_0.gguf", '<2|token|0|{"',
+               "<2|token|1|%c3", "<2|done|18|f572741a62ab9bef|68810841"],
+    "errors": ["<0|error|17|a damaged line", "<65535|error|255|%7c", "<5|hello|2|other"],
+    "long": [">5|ask|" + "a" * 600, "<5|token|7|" + "%00" * 160],
+}
+
+
+def line(body):
+    return f"{body}*{crc_hqx(body.encode(), 0xFFFF):04x}\n".encode()
 
 
 def main():
-    for name in ("dequantize", "parity", "schema", "tokenizer"):
+    for name in ("dequantize", "parity", "protocol", "schema", "tokenizer"):
         (SEEDS / name).mkdir(parents=True, exist_ok=True)
     for tensor in gguf.GGUFReader(FIXTURES / "every_format.gguf").tensors:
         first = bytes([ORDER.index(tensor.name)])
@@ -51,6 +64,10 @@ def main():
     for name, text in SCHEMAS.items():
         turns = bytes(range(7, 256, 12))
         (SEEDS / "schema" / name).write_bytes(text.encode() + b"\0" + turns)
+    for name, bodies in LINES.items():
+        (SEEDS / "protocol" / name).write_bytes(b"".join(map(line, bodies)))
+    noise = b"login:\r\n\0\xff<1|tok" + line(">1|hello")[:-3] + b"\n"
+    (SEEDS / "protocol" / "noise").write_bytes(noise + line(">2|ask|lights on"))
     bad = b"\x03ab\xff\xfe\xc3(\xe2\x98\xf0\x9f\x92 \xed\xa0\x80end"
     (SEEDS / "tokenizer" / "not_utf8").write_bytes(bad)
 

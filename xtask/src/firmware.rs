@@ -75,7 +75,7 @@ pub(crate) fn run(cx: &Context, options: &Options) -> Result<Ran> {
     };
     ask_host(cx, options.bless)?;
     let runner = build_runner(cx)?;
-    check_header(cx, options.bless)?;
+    test_on_host(cx, options.bless)?;
     let (mut ran, mut failed, mut libraries) = (Ran::No, Vec::new(), Vec::new());
     for board in BOARDS.iter().filter(wanted) {
         let Some(compiler) = Compiler::find(board.target) else {
@@ -190,10 +190,12 @@ fn build_runner(cx: &Context) -> Result<PathBuf> {
     Ok(dir.join("debug/runner"))
 }
 
-/// Compares the header for C with what cbindgen makes of the sources.
-fn check_header(cx: &Context, bless: bool) -> Result<()> {
+/// Runs what tests of the boards' workspace need no board: those of the serial protocol, and the one
+/// that compares the header for C with what cbindgen makes of the sources.
+fn test_on_host(cx: &Context, bless: bool) -> Result<()> {
     let cmd = Cmd::cargo()
-        .args(["test", "--quiet", "--locked", "--package", "bantam-c"])
+        .args(["test", "--quiet", "--locked"])
+        .args(["--package", "bantam-c", "--package", "bantam-protocol"])
         .dir(cx.root().join("boards"))
         .env("CARGO_TARGET_DIR", cx.target_dir().join("boards"));
     if bless { cmd.env("BANTAM_BLESS", "1") } else { cmd }.run()
