@@ -2,7 +2,8 @@
 //! it logged before.
 //!
 //! A program is `boards/BOARD/src/bin/PROGRAM.rs`, and `boards/BOARD/PROGRAM.out` is its log, with
-//! the status that it ends with. In lines with the word `about` numbers may differ by some: they
+//! the status that it ends with; `boards/BOARD/PROGRAM.in`, where there is one, is what it is told
+//! over its serial line. In lines with the word `about` numbers may differ by some: they
 //! count instructions or bytes of the stack, which are another compiler's matter too.
 
 use crate::cmd::{Cmd, on_path};
@@ -117,13 +118,15 @@ pub(crate) fn run(cx: &Context, options: &Options) -> Result<Ran> {
         }
         let built = compiler.boards_dir(cx).join(board.target).join("release");
         for program in programs(&cx.root().join("boards").join(board.name))? {
-            let log = Cmd::new(&runner).arg(built.join(&program)).dir(cx.root());
+            let dir = cx.root().join("boards").join(board.name);
+            let script = Some(dir.join(format!("{program}.in"))).filter(|path| path.is_file());
+            let log = Cmd::new(&runner).arg(built.join(&program)).args(script).dir(cx.root());
             eprintln!("$ {}", log.line());
             let log = log.capture()?;
             if log.stdout.is_empty() {
                 bail!("{program}: {}", log.stderr.trim());
             }
-            let path = cx.root().join("boards").join(board.name).join(format!("{program}.out"));
+            let path = dir.join(format!("{program}.out"));
             let same = compare(&path, &log.stdout, like, options.bless)?;
             let how = match (options.bless, same) {
                 (true, _) => "kept",

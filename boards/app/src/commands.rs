@@ -31,6 +31,37 @@ pub struct Answer {
     pub instructions: u64,
 }
 
+/// What goes on beside an answer while it is worked out.
+pub(crate) trait Listener {
+    /// As [`Board::instructions`].
+    fn instructions(&mut self) -> u64;
+
+    /// Called after each bounded step.
+    ///
+    /// # Errors
+    /// When the answer is wanted no more.
+    fn step(&mut self) -> Result<(), Failure>;
+
+    /// Called with each token's bytes, as soon as it is chosen.
+    fn said(&mut self, bytes: &[u8]);
+}
+
+/// Tokens go to the log.
+impl Listener for dyn Board + '_ {
+    fn instructions(&mut self) -> u64 {
+        Board::instructions(self)
+    }
+
+    fn step(&mut self) -> Result<(), Failure> {
+        self.feed_watchdog();
+        Ok(())
+    }
+
+    fn said(&mut self, bytes: &[u8]) {
+        defmt::debug!("{=[u8]:a}", bytes);
+    }
+}
+
 impl<'m, 'b> Commander<'m, 'b> {
     /// Returns a model at work in `memory`.
     ///
@@ -58,11 +89,23 @@ impl<'m, 'b> Commander<'m, 'b> {
     /// # Errors
     /// When the sentence is too long.
     pub fn answer(&mut self, board: &mut dyn Board, sentence: &str) -> Result<Answer, Failure> {
+        self.answer_to(board, sentence)
+    }
+
+    /// Returns the command that a sentence asks for, and tells a listener of each token.
+    ///
+    /// # Errors
+    /// When the sentence is too long, and what the listener fails with.
+    pub(crate) fn answer_to<L: Listener + ?Sized>(
+        &mut self,
+        listener: &mut L,
+        sentence: &str,
+    ) -> Result<Answer, Failure> {
         let prompt = self.encode(sentence)?;
         self.engine.truncate(0)?;
         let mut hash = Fnv::new();
         let mut answer = Answer { text: Vec::new(), hash: 0, n_tokens: 0, instructions: 0 };
-        self.take_in(board, &prompt)?;
+        self.take_in(listener, &prompt)?;
         let mut state = self.schema.start();
         loop {
             hash.add(self.engine.logits());
@@ -72,13 +115,13 @@ impl<'m, 'b> Commander<'m, 'b> {
             for byte in self.tokenizer.bytes(token) {
                 answer.text.push(byte).map_err(|_| Failure::NoSchema)?;
             }
-            defmt::debug!("{=[u8]:a}", answer.text.get(before..).unwrap_or_default());
+            listener.said(answer.text.get(before..).unwrap_or_default());
             state = next;
             if state.is_whole() {
                 answer.hash = hash.get();
                 return Ok(answer);
             }
-            answer.instructions += self.take_in(board, &[token])?;
+            answer.instructions += self.take_in(listener, &[token])?;
             answer.n_tokens += 1;
         }
     }
@@ -100,14 +143,18 @@ impl<'m, 'b> Commander<'m, 'b> {
     }
 
     /// Has the engine take in some tokens, step by step; returns the instructions that it took.
-    fn take_in(&mut self, board: &mut dyn Board, tokens: &[Token]) -> Result<u64, Failure> {
-        let before = board.instructions();
+    fn take_in<L: Listener + ?Sized>(
+        &mut self,
+        listener: &mut L,
+        tokens: &[Token],
+    ) -> Result<u64, Failure> {
+        let before = listener.instructions();
         self.engine.start(tokens)?;
         loop {
             let step = self.engine.step();
             // Often enough for a counter that goes round.
-            let after = board.instructions();
-            board.feed_watchdog();
+            let after = listener.instructions();
+            listener.step()?;
             if step == Step::Done {
                 return Ok(after - before);
             }

@@ -5,6 +5,7 @@ use bantam_core::gguf::ParseError;
 use bantam_core::model::ModelError;
 use bantam_core::schema::SchemaError;
 use bantam_core::tokenizer::TokenizerError;
+use bantam_protocol::MAX_LINE;
 use core::fmt;
 use defmt::{Display2Format, error};
 
@@ -18,12 +19,21 @@ pub mod status {
     pub const MODEL: u8 = 11;
     /// The model is of another shape than the firmware's memory was planned for.
     pub const ENGINE: u8 = 12;
-    /// The model has no tokenizer that can be used, or a text cannot be encoded.
+    /// The model has no tokenizer that can be used, or a text cannot be encoded: a sentence that is
+    /// no UTF-8, say.
     pub const TOKENIZER: u8 = 13;
     /// The model gives no device commands.
     pub const SCHEMA: u8 = 14;
     /// A sentence is longer than the firmware has room for.
     pub const SENTENCE: u8 = 15;
+    /// A request was given up for another one.
+    pub const GIVEN_UP: u8 = 16;
+    /// A line of the host was damaged on its way.
+    pub const DAMAGED_LINE: u8 = 17;
+    /// A line of the host is longer than any of the protocol.
+    pub const LINE_TOO_LONG: u8 = 18;
+    /// A line of the host is no request that this firmware knows.
+    pub const NO_SUCH_REQUEST: u8 = 19;
     /// The board does not compute what the host computes.
     pub const DIFFERS: u8 = 20;
     /// A kernel does not compute what the scalar one computes.
@@ -51,6 +61,16 @@ pub enum Failure {
     NoSchema,
     /// As [`status::SENTENCE`].
     SentenceTooLong,
+    /// As [`status::TOKENIZER`].
+    NotUtf8,
+    /// As [`status::GIVEN_UP`].
+    GivenUp,
+    /// As [`status::DAMAGED_LINE`].
+    DamagedLine,
+    /// As [`status::LINE_TOO_LONG`].
+    LineTooLong,
+    /// As [`status::NO_SUCH_REQUEST`].
+    NoSuchRequest,
     /// As [`status::DIFFERS`].
     Differs,
     /// As [`status::SELF_TEST`].
@@ -64,9 +84,13 @@ impl Failure {
             Self::File(_) => status::FILE,
             Self::Model(_) => status::MODEL,
             Self::Engine(_) => status::ENGINE,
-            Self::Tokenizer(_) => status::TOKENIZER,
+            Self::Tokenizer(_) | Self::NotUtf8 => status::TOKENIZER,
             Self::Schema(_) | Self::NoSchema => status::SCHEMA,
             Self::SentenceTooLong => status::SENTENCE,
+            Self::GivenUp => status::GIVEN_UP,
+            Self::DamagedLine => status::DAMAGED_LINE,
+            Self::LineTooLong => status::LINE_TOO_LONG,
+            Self::NoSuchRequest => status::NO_SUCH_REQUEST,
             Self::Differs => status::DIFFERS,
             Self::SelfTest => status::SELF_TEST,
         }
@@ -90,6 +114,11 @@ impl fmt::Display for Failure {
             Self::SentenceTooLong => {
                 write!(f, "a sentence has at most {} bytes", crate::MAX_SENTENCE - 1)
             }
+            Self::NotUtf8 => write!(f, "a sentence is no UTF-8"),
+            Self::GivenUp => write!(f, "given up for another request"),
+            Self::DamagedLine => write!(f, "a damaged line"),
+            Self::LineTooLong => write!(f, "a line has at most {MAX_LINE} bytes"),
+            Self::NoSuchRequest => write!(f, "no such request"),
             Self::Differs => write!(f, "the board does not compute what the host computes"),
             Self::SelfTest => write!(f, "a kernel does not compute what the scalar one computes"),
         }

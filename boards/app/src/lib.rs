@@ -1,7 +1,8 @@
 //! What every board does: sentences in, device commands out, with a model in flash and memory
 //! that was laid out when the firmware was built.
 //!
-//! A board's own program is a [`Board`] and a call of [`run`]. Nothing here allocates.
+//! A board's own program is a [`Board`] and a call of [`run`], or a [`Port`] and a call of
+//! [`serve`](serve()). Nothing here allocates.
 
 #![no_std]
 
@@ -12,9 +13,13 @@ mod memory;
 mod models;
 #[cfg(all(target_arch = "arm", feature = "semihosting"))]
 mod mps2;
+#[cfg(all(target_arch = "arm", feature = "semihosting"))]
+mod mps2_serial;
+mod port;
 mod self_test;
 #[cfg(feature = "semihosting")]
 mod semihosted;
+mod serve;
 mod stack;
 
 pub use commands::Commander;
@@ -25,6 +30,10 @@ pub use memory::{
 pub use models::{EXPECTED, Expected, MODELS, ModelInFlash};
 #[cfg(all(target_arch = "arm", feature = "semihosting"))]
 pub use mps2::Mps2;
+#[cfg(all(target_arch = "arm", feature = "semihosting"))]
+pub use mps2_serial::Mps2Serial;
+pub use port::Port;
+pub use serve::serve;
 pub use stack::Stack;
 
 use bantam_core::gguf::Gguf;

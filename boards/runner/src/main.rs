@@ -2,14 +2,23 @@
 //!
 //! ```text
 //! runner target/thumbv7em-none-eabihf/release/qemu-m7
+//! runner target/thumbv7em-none-eabihf/release/qemu-m7-serial qemu-m7/qemu-m7-serial.in
+//! runner --pty target/thumbv7em-none-eabihf/release/qemu-m7-serial
 //! ```
 //!
-//! The program's file name begins with the board's. The exit code is the firmware's status; 2 if
-//! it could not be run, and 124 if it did not end in time.
+//! The program's file name begins with the board's. With a script, the runner is the other end of
+//! the board's serial line, and prints what was said there before the log. With `--pty`, the line
+//! is a pseudo-terminal, whose name QEMU says, and the firmware runs until it is ended.
+//!
+//! The exit code is the firmware's status; 2 if it could not be run, and 124 if it did not end in
+//! time.
+
+mod script;
 
 use anyhow::{Context as _, Result, bail};
 use defmt_decoder::{DecodeError, Table};
-use std::io::{Read as _, Write as _};
+use script::Script;
+use std::io::{BufRead as _, BufReader, Read, Write};
 use std::path::Path;
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -36,11 +45,8 @@ const EMULATION: &[&str] = &[
     "enable=on,target=native",
     "-display",
     "none",
-    "-serial",
-    "none",
     "-monitor",
     "none",
-    "-kernel",
 ];
 
 /// Longest that firmware may run; each program's own work is a tenth of it.
@@ -50,9 +56,12 @@ const NOT_RUN: u8 = 2;
 const TIMED_OUT: u8 = 124;
 
 fn main() -> ExitCode {
-    let result = match &std::env::args().skip(1).collect::<Vec<_>>()[..] {
-        [program] => run(Path::new(program)),
-        _ => Err(anyhow::anyhow!("usage: runner PROGRAM")),
+    let arguments: Vec<_> = std::env::args().skip(1).collect();
+    let result = match &arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        ["--pty", program] => run(Path::new(program), Serial::Pty),
+        [program] => run(Path::new(program), Serial::None),
+        [program, script] => run(Path::new(program), Serial::Script(Path::new(script))),
+        _ => Err(anyhow::anyhow!("usage: runner PROGRAM [SCRIPT], or runner --pty PROGRAM")),
     };
     match result {
         Ok(status) => ExitCode::from(status),
@@ -63,7 +72,15 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(program: &Path) -> Result<u8> {
+/// What is at the other end of the board's serial line.
+#[derive(Clone, Copy)]
+enum Serial<'a> {
+    None,
+    Script(&'a Path),
+    Pty,
+}
+
+fn run(program: &Path, serial: Serial<'_>) -> Result<u8> {
     let name = program.file_name().unwrap_or_default().to_string_lossy();
     let board = BOARDS.iter().find(|(board, ..)| {
         name.strip_prefix(board).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
@@ -75,17 +92,47 @@ fn run(program: &Path) -> Result<u8> {
     let elf = std::fs::read(program).with_context(|| program.display().to_string())?;
     let table = Table::parse(&elf)?.with_context(|| format!("{name} has no log table"))?;
 
+    let script = match serial {
+        Serial::Script(path) => Some(Script::start(path)?),
+        Serial::None | Serial::Pty => None,
+    };
+    let line = match (&script, serial) {
+        (Some(script), _) => script.serial(),
+        (None, Serial::Pty) => "pty".into(),
+        (None, _) => "none".into(),
+    };
     let child = Command::new(emulator)
         .args(*machine)
         .args(EMULATION)
+        .args(["-serial", &line, "-kernel"])
         .arg(program)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .spawn()
         .with_context(|| format!("cannot start {emulator}"))?;
-    let mut emulation = Emulation::watch(child);
-    let printed = print_log(&table, &mut emulation);
+    let mut emulation = Emulation::new(child);
+    if line != "pty" {
+        emulation.watch();
+    }
+    let mut stdout = BufReader::new(emulation.stdout.take().context("no output")?);
+    if line == "pty" {
+        let mut name = String::new();
+        // QEMU's own words, before the log.
+        stdout.read_line(&mut name)?;
+        print!("{name}");
+    }
+    let (printed, said) = match script {
+        None => (print_log(&table, stdout, &mut std::io::stdout().lock()), Ok(String::new())),
+        Some(script) => {
+            // Two things that happen at once are told one after the other.
+            let mut log = Vec::new();
+            let printed = print_log(&table, stdout, &mut log);
+            let said = script.end().map(|said| said + &String::from_utf8_lossy(&log));
+            (printed, said)
+        }
+    };
     let status = emulation.end();
+    print!("{}", said?);
     printed?;
     match status? {
         None => {
@@ -100,11 +147,9 @@ fn run(program: &Path) -> Result<u8> {
 }
 
 /// Prints frames until the emulation ends.
-fn print_log(table: &Table, emulation: &mut Emulation) -> Result<()> {
-    let mut stdout = emulation.stdout.take().context("no output")?;
+fn print_log(table: &Table, mut stdout: impl Read, out: &mut impl Write) -> Result<()> {
     let mut decoder = table.new_stream_decoder();
     let mut chunk = [0; 4096];
-    let mut out = std::io::stdout().lock();
     loop {
         let n = stdout.read(&mut chunk)?;
         if n == 0 {
@@ -125,7 +170,7 @@ fn print_log(table: &Table, emulation: &mut Emulation) -> Result<()> {
     }
 }
 
-/// A child that is ended when it takes too long.
+/// QEMU at work.
 struct Emulation {
     child: Arc<Mutex<Child>>,
     stdout: Option<std::process::ChildStdout>,
@@ -133,10 +178,14 @@ struct Emulation {
 }
 
 impl Emulation {
-    fn watch(mut child: Child) -> Self {
+    fn new(mut child: Child) -> Self {
         let stdout = child.stdout.take();
-        let child = Arc::new(Mutex::new(child));
-        let watched = Arc::downgrade(&child);
+        Emulation { child: Arc::new(Mutex::new(child)), stdout, started: Instant::now() }
+    }
+
+    /// Ends it when it takes too long.
+    fn watch(&self) {
+        let watched = Arc::downgrade(&self.child);
         std::thread::spawn(move || {
             std::thread::sleep(PATIENCE);
             if let Some(child) = watched.upgrade() {
@@ -144,7 +193,6 @@ impl Emulation {
                 let _ = child.lock().unwrap_or_else(PoisonError::into_inner).kill();
             }
         });
-        Emulation { child, stdout, started: Instant::now() }
     }
 
     /// Returns the exit status, or `None` if the time ran out.
