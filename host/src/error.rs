@@ -67,6 +67,14 @@ pub enum Error {
     /// The engine refused; this should have been caught before.
     #[error("{0}")]
     Engine(String),
+    /// A board at a serial line gives no answer, or a reason for none.
+    #[error("{}: {what}", Shown(.port))]
+    Board {
+        /// The serial port.
+        port: PathBuf,
+        /// What is wrong and what to do next.
+        what: String,
+    },
     /// Output cannot be written.
     #[error("{to}: cannot write: {source}")]
     Write {
@@ -97,6 +105,8 @@ pub mod exit {
     pub const FILE: u8 = 4;
     /// The prompt does not fit into the context.
     pub const CONTEXT_FULL: u8 = 5;
+    /// A board at a serial line gives no answer, or refuses to.
+    pub const BOARD: u8 = 6;
     /// Ctrl-C.
     pub const INTERRUPTED: u8 = 130;
 }
@@ -113,6 +123,7 @@ impl Error {
             | Self::Changed { .. } => exit::MODEL,
             Self::File { .. } => exit::FILE,
             Self::ContextFull(_) => exit::CONTEXT_FULL,
+            Self::Board { .. } => exit::BOARD,
             Self::Interrupted => exit::INTERRUPTED,
             _ => exit::FAILURE,
         }

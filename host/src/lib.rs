@@ -29,6 +29,7 @@ pub mod perplexity;
 #[allow(unsafe_code)] // Lends a job on the caller's stack to other threads.
 pub mod pool;
 pub mod quantize;
+pub mod serial;
 
 pub use error::Error;
 

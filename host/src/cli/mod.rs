@@ -10,11 +10,13 @@ mod fit;
 mod imatrix;
 mod inspect;
 mod intent;
+mod lines;
 mod logits;
 mod perplexity;
 mod progress;
 mod quantize;
 mod run;
+mod serial;
 mod tokenize;
 
 use std::fs;
@@ -47,6 +49,7 @@ Examples:
   bantam quantize model.F16.gguf small.gguf --type Q4_K_M
   bantam fit --board pi5 --params 1.5B --type Q4_0  whether it fits there, and how fast
   bantam doctor                                     what slows this machine down
+  bantam serial /dev/ttyACM0 'lights on'            ask the model in a board's flash
 
 Exit codes:
   0    done (also when whoever read the output stopped reading)
@@ -55,6 +58,7 @@ Exit codes:
   3    the model file is malformed, not supported, or changed while in use
   4    a file cannot be opened or read
   5    the prompt does not fit into the context
+  6    a board at a serial line gives no answer, or refuses to
   130  interrupted by Ctrl-C";
 
 const VERSION: &str = concat!(
@@ -97,6 +101,7 @@ enum Command {
     Imatrix(imatrix::ImatrixArgs),
     Fit(fit::FitArgs),
     Doctor(doctor::DoctorArgs),
+    Serial(serial::SerialArgs),
     Completions(completions::CompletionsArgs),
 }
 
@@ -117,6 +122,7 @@ pub fn main() -> ExitCode {
         Command::Imatrix(args) => imatrix::imatrix(&args),
         Command::Fit(args) => fit::fit(&args),
         Command::Doctor(args) => doctor::doctor(&args),
+        Command::Serial(args) => serial::serial(&args),
         Command::Completions(args) => completions::completions(&args),
     };
     let flushed = io::stdout().flush().map_err(Error::stdout);

@@ -47,6 +47,7 @@ fn help_and_version() {
         "perplexity",
         "quantize",
         "imatrix",
+        "serial",
         "completions",
     ] {
         let help = run(&[command, "--help"]).ok();

@@ -10,3 +10,4 @@ mod imatrix;
 mod intent;
 mod perplexity;
 mod quantize;
+mod serial;

@@ -3,7 +3,7 @@
 mod score;
 
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, IsTerminal, Read, Write};
+use std::io::{self, BufRead, BufReader, IsTerminal};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -11,8 +11,8 @@ use bantam_core::model::Model;
 use bantam_core::sampler::SamplerOptions;
 use clap::Args;
 
-use super::say;
-use crate::error::{Error, OneLine, Reason};
+use super::{lines, say};
+use crate::error::{Error, OneLine};
 use crate::generate::{Generator, Stats};
 use crate::intent::{self, Commander, Frame};
 use crate::interrupt;
@@ -71,9 +71,6 @@ pub(super) struct IntentArgs {
     #[command(flatten)]
     engine: super::EngineArgs,
 }
-
-/// A longer line is no sentence.
-const MAX_LINE: u64 = 1 << 18;
 
 pub(super) fn intent(args: &IntentArgs) -> Result<(), Error> {
     interrupt::watch();
@@ -164,26 +161,8 @@ impl<'a, 'g, 'm, 'b, 't, 'u> Answers<'a, 'g, 'm, 'b, 't, 'u> {
     }
 
     /// Answers line by line, each as soon as it is there.
-    fn lines(&mut self, mut input: impl BufRead, path: &Path) -> Result<(), Error> {
-        let mut line = Vec::new();
-        loop {
-            line.clear();
-            let fail = |source: io::Error| Error::File {
-                path: path.into(),
-                what: format!("cannot be read: {}", Reason(&source)),
-            };
-            let n = input.by_ref().take(MAX_LINE).read_until(b'\n', &mut line).map_err(fail)?;
-            interrupt::check()?;
-            if n == 0 {
-                return Ok(());
-            }
-            let whole = line.ends_with(b"\n") || (n as u64) < MAX_LINE;
-            if !whole {
-                skip_line(&mut input).map_err(fail)?;
-            }
-            let text = String::from_utf8_lossy(&line);
-            self.one("line", whole.then_some(&text))?;
-        }
+    fn lines(&mut self, input: impl BufRead, path: &Path) -> Result<(), Error> {
+        lines::each(input, path, |line| self.one("line", line))
     }
 
     /// Answers a sentence; `None` is one that is too long even to look at.
@@ -192,7 +171,7 @@ impl<'a, 'g, 'm, 'b, 't, 'u> Answers<'a, 'g, 'm, 'b, 't, 'u> {
         let start = Instant::now();
         let answer = match sentence {
             Some(sentence) => self.commander.answer(sentence),
-            None => Err(Error::ContextFull(format!("longer than {} KiB", MAX_LINE >> 10))),
+            None => Err(Error::ContextFull(format!("longer than {} KiB", lines::MAX_LINE >> 10))),
         };
         let time = start.elapsed();
         self.file.check_unchanged()?;
@@ -202,16 +181,16 @@ impl<'a, 'g, 'm, 'b, 't, 'u> Answers<'a, 'g, 'm, 'b, 't, 'u> {
             Err(error @ Error::ContextFull(_)) => {
                 // The only sentence's error is the command's.
                 if let [_] = *self.args.texts {
-                    print("null")?;
+                    lines::print("null")?;
                     return Err(error);
                 }
                 say(format_args!("error: {kind} {}: {error}", self.n_sentences));
                 self.n_refused += 1;
-                return print("null");
+                return lines::print("null");
             }
             Err(error) => return Err(error),
         };
-        print(&answer)?;
+        lines::print(&answer)?;
         if self.args.stats {
             let Stats { prompt, prefilled, generated, .. } = *self.commander.generator().stats();
             // What the context held already costs nothing.
@@ -242,28 +221,5 @@ impl<'a, 'g, 'm, 'b, 't, 'u> Answers<'a, 'g, 'm, 'b, 't, 'u> {
             self.n_sentences as f64 / seconds,
             self.n_tokens as f64 / seconds,
         ));
-    }
-}
-
-/// A line that whoever waits for it gets at once.
-fn print(line: &str) -> Result<(), Error> {
-    let mut out = io::stdout().lock();
-    writeln!(out, "{line}").and_then(|()| out.flush()).map_err(Error::stdout)
-}
-
-/// Reads to the end of a line and keeps nothing of it.
-fn skip_line(input: &mut impl BufRead) -> io::Result<()> {
-    loop {
-        let available = match input.fill_buf() {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            available => available?,
-        };
-        let end = available.iter().position(|&b| b == b'\n');
-        let n = end.map_or(available.len(), |end| end + 1);
-        let done = end.is_some() || n == 0;
-        input.consume(n);
-        if done {
-            return Ok(());
-        }
     }
 }
