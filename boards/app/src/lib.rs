@@ -27,7 +27,7 @@ pub use failure::{Failure, status};
 pub use memory::{
     ENCODE_BYTES, INDEX_BYTES, MAX_ANSWER, MAX_PROMPT, MAX_SENTENCE, Memory, N_MACS, PLAN, SHAPE,
 };
-pub use models::{EXPECTED, Expected, MODELS, ModelInFlash};
+pub use models::{EXPECTED, Expected, MODELS, ModelInFlash, Q4_0, Q8_0};
 #[cfg(all(target_arch = "arm", feature = "semihosting"))]
 pub use mps2::Mps2;
 #[cfg(all(target_arch = "arm", feature = "semihosting"))]

@@ -19,13 +19,18 @@ macro_rules! in_flash {
             "/../../fixtures/intent/",
             $name
         )));
-        &ModelInFlash { name: $name, bytes: &FILE.0 }
+        ModelInFlash { name: $name, bytes: &FILE.0 }
     }};
 }
 
-/// Every model in flash.
-pub static MODELS: [&ModelInFlash; 2] =
-    [in_flash!("bantam-intent.Q8_0.gguf"), in_flash!("bantam-intent.Q4_0.gguf")];
+/// The model in `Q8_0`. One that the firmware does not name takes no flash.
+pub static Q8_0: ModelInFlash = in_flash!("bantam-intent.Q8_0.gguf");
+
+/// The model in `Q4_0`.
+pub static Q4_0: ModelInFlash = in_flash!("bantam-intent.Q4_0.gguf");
+
+/// Every model.
+pub static MODELS: [&ModelInFlash; 2] = [&Q8_0, &Q4_0];
 
 /// Sentences with the host's answers; `cargo xtask firmware --bless` makes them again.
 pub static EXPECTED: &str = include_str!("../expected.tsv");

@@ -7,7 +7,7 @@
 use bantam_core::gguf::Gguf;
 use bantam_core::model::Model;
 use bantam_firmware::status;
-use bantam_firmware::{Board as _, Commander, EXPECTED, Expected, Failure, MODELS, Memory, Mps2};
+use bantam_firmware::{Board as _, Commander, EXPECTED, Expected, Failure, Memory, Mps2, Q8_0};
 use cortex_m_rt::entry;
 
 #[entry]
@@ -20,8 +20,7 @@ fn main() -> ! {
 }
 
 fn answer(board: &mut Mps2) -> Result<(), Failure> {
-    let [model, _] = MODELS;
-    let gguf = Gguf::parse(model.bytes)?;
+    let gguf = Gguf::parse(Q8_0.bytes)?;
     let parsed = Model::new(&gguf)?;
     let mut commander = Commander::new(&gguf, &parsed, Memory::take())?;
     let expected = EXPECTED.lines().find_map(Expected::parse).ok_or(Failure::Differs)?;

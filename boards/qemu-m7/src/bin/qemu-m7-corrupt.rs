@@ -6,7 +6,7 @@
 
 use bantam_core::gguf::Gguf;
 use bantam_core::model::Model;
-use bantam_firmware::{Board as _, Commander, Failure, MODELS, Memory, Mps2, status};
+use bantam_firmware::{Board as _, Commander, Failure, Memory, Mps2, Q4_0, status};
 use cortex_m_rt::entry;
 use defmt::info;
 use static_cell::ConstStaticCell;
@@ -38,9 +38,8 @@ fn main() -> ! {
 
 /// Returns the status of the last damage, which is that of a damaged file.
 fn corrupt() -> u8 {
-    let [_, model] = MODELS;
-    let Some(copy) = COPY.take().get_mut(..model.bytes.len()) else { return status::OK };
-    copy.copy_from_slice(model.bytes);
+    let Some(copy) = COPY.take().get_mut(..Q4_0.bytes.len()) else { return status::OK };
+    copy.copy_from_slice(Q4_0.bytes);
     let memory = Memory::take();
 
     // One bit at a time, all over the header: refused or not, nothing panics.
