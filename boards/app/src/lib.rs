@@ -8,6 +8,8 @@
 
 mod commands;
 mod failure;
+#[cfg(all(target_arch = "arm", feature = "hardware"))]
+pub mod hardware;
 mod hash;
 mod memory;
 mod models;
@@ -15,6 +17,8 @@ mod models;
 mod mps2;
 #[cfg(all(target_arch = "arm", feature = "semihosting"))]
 mod mps2_serial;
+#[cfg(any(feature = "semihosting", all(target_arch = "arm", feature = "hardware")))]
+mod panic;
 mod port;
 mod self_test;
 #[cfg(feature = "semihosting")]
@@ -46,7 +50,8 @@ pub trait Board {
     /// Returns its name: that of its folder.
     fn name(&self) -> &'static str;
 
-    /// Returns the instructions executed since some moment, as finely as a timer tells.
+    /// Returns the instructions executed since some moment, as finely as a timer tells. Real boards
+    /// do not count these, but cycles of the processor's clock.
     fn instructions(&mut self) -> u64;
 
     /// Tells a watchdog that work goes on: after each bounded step.
