@@ -18,7 +18,9 @@ pub(crate) struct FmtOptions {
 /// # Errors
 /// When one is not.
 pub(crate) fn fmt(cx: &Context, options: &FmtOptions) -> Result<Ran> {
-    for manifest in ["Cargo.toml", "core/fuzz/Cargo.toml", "boards/Cargo.toml"] {
+    for manifest in
+        ["Cargo.toml", "core/fuzz/Cargo.toml", "boards/Cargo.toml", "boards/rp2350/Cargo.toml"]
+    {
         if cx.root().join(manifest).is_file() {
             let cmd =
                 Cmd::cargo().args(["fmt", "--all", "--manifest-path", manifest]).dir(cx.root());

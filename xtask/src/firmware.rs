@@ -3,8 +3,11 @@
 //!
 //! A program is `boards/BOARD/src/bin/PROGRAM.rs`, and `boards/BOARD/PROGRAM.out` is its log, with
 //! the status that it ends with; `boards/BOARD/PROGRAM.in`, where there is one, is what it is told
-//! over its serial line. In lines with the word `about` numbers may differ by some: they
-//! count instructions or bytes of the stack, which are another compiler's matter too.
+//! over its serial line. In lines with the word `about` numbers may differ by some: they count
+//! instructions or bytes of the stack, which are another compiler's matter too. Programs of boards
+//! that QEMU does not have are built, linked and measured.
+
+mod real;
 
 use crate::cmd::{Cmd, on_path};
 use crate::context::{Context, Ran};
@@ -67,18 +70,27 @@ pub(crate) fn has_emulators() -> bool {
 /// When a board's name is unknown, a program does not build, or what it logs, or the host says of
 /// the sentences, is not what was committed.
 pub(crate) fn run(cx: &Context, options: &Options) -> Result<Ran> {
-    let known: Vec<_> = BOARDS.iter().map(|board| board.name).collect();
+    let known = BOARDS.iter().map(|board| board.name);
+    let known: Vec<_> = known.chain(real::BOARDS.iter().map(|board| board.name)).collect();
     if let Some(unknown) = options.boards.iter().find(|name| !known.contains(&&***name)) {
         bail!("no board is called {unknown:?}; there are {}", known.join(", "));
     }
-    let wanted = |board: &&Board| {
-        options.boards.is_empty() || options.boards.iter().any(|b| b == board.name)
-    };
+    let wanted = |name| options.boards.is_empty() || options.boards.iter().any(|b| b == name);
+    let mut ran = Ran::No;
+    for board in real::BOARDS.iter().filter(|board| wanted(board.name)) {
+        if real::build(cx, board)? == Ran::Yes {
+            ran = Ran::Yes;
+        }
+    }
+    let boards: Vec<_> = BOARDS.iter().filter(|board| wanted(board.name)).collect();
+    if boards.is_empty() {
+        return Ok(ran);
+    }
     ask_host(cx, options.bless)?;
     let runner = build_runner(cx)?;
     test_on_host(cx, options.bless)?;
-    let (mut ran, mut failed, mut libraries) = (Ran::No, Vec::new(), Vec::new());
-    for board in BOARDS.iter().filter(wanted) {
+    let (mut failed, mut libraries) = (Vec::new(), Vec::new());
+    for board in boards {
         let Some(compiler) = Compiler::find(board.target) else {
             cx.not_run(format!(
                 "{}: no compiler for {}; `cargo xtask setup firmware`",
@@ -146,16 +158,16 @@ pub(crate) fn run(cx: &Context, options: &Options) -> Result<Ran> {
     Ok(ran)
 }
 
-/// Runs the programs of one board, for `cargo xtask bench --board`.
+/// Runs the programs of one board, for `cargo xtask bench --board`, or builds them where QEMU has
+/// no such board.
 ///
 /// # Errors
 /// As [`run`].
 pub(crate) fn bench(cx: &Context, board: &str) -> Result<()> {
-    if !BOARDS.iter().any(|known| known.name == board) {
-        cx.not_run(format!("{board}: QEMU has no such board; its firmware is built only"));
+    run(cx, &Options { boards: vec![board.to_owned()], bless: false })?;
+    if real::BOARDS.iter().any(|known| known.name == board) {
         return Ok(());
     }
-    run(cx, &Options { boards: vec![board.to_owned()], bless: false })?;
     for program in programs(&cx.root().join("boards").join(board))? {
         let path = cx.root().join("boards").join(board).join(format!("{program}.out"));
         println!("\n{program}, emulated:\n{}", std::fs::read_to_string(path)?.trim_end());
@@ -267,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn every_board_has_a_program_of_its_name_and_a_log_of_each() {
+    fn every_board_has_a_program_of_its_name_and_those_emulated_a_log_of_each() {
         let boards = Path::new(env!("CARGO_MANIFEST_DIR")).join("../boards");
         for board in BOARDS {
             let dir = boards.join(board.name);
@@ -276,6 +288,10 @@ mod tests {
             for program in programs {
                 assert!(dir.join(format!("{program}.out")).is_file(), "{program}");
             }
+        }
+        for board in real::BOARDS {
+            let programs = programs(&boards.join(board.name)).unwrap();
+            assert!(programs.iter().any(|program| program == board.name), "{}", board.name);
         }
     }
 }

@@ -177,7 +177,7 @@ fn functions(header: &str) -> Vec<&str> {
 }
 
 /// Bytes of code, of constants, and of memory, of a linked program.
-fn measure(program: &[u8]) -> Result<[usize; 3]> {
+pub(crate) fn measure(program: &[u8]) -> Result<[usize; 3]> {
     let file = object::File::parse(program)?;
     let mut sizes = [0; 3];
     for section in file.sections() {
