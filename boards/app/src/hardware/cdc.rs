@@ -14,9 +14,12 @@ const SHARED_ID: UsbVidPid = UsbVidPid(0x16C0, 0x27DD);
 
 /// A serial port over USB.
 ///
-/// The hardware moves bytes and refuses those that there is no room for, so that none is lost for
-/// want of a poll. Only when the board is plugged in does a host wait for an answer, at least 50
-/// milliseconds; a step of the engine takes less.
+/// Polls come after each step of the engine, and all the time while a board waits for a sentence.
+/// That is often enough. Bytes that there is no room for are refused by the hardware and come
+/// again, so none is lost. A host that is told of a new device wants its first answers within 50
+/// milliseconds, but no sentence can have come from it then: the board is waiting for one. Later
+/// requests have seconds, and the longest step takes 1.2 million instructions: on an RP2350 some
+/// 40 milliseconds, most of them for the flash.
 pub struct Cdc<B: UsbBus + 'static> {
     device: UsbDevice<'static, B>,
     serial: SerialPort<'static, B>,
