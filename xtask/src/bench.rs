@@ -42,6 +42,16 @@ pub(crate) struct Options {
     /// Log in to the board and measure there
     #[arg(long, value_name = "USER@HOST", requires = "board")]
     ssh: Option<String>,
+    /// What to configure ssh by, in place of your own configuration
+    #[arg(long, value_name = "FILE", requires = "ssh")]
+    ssh_config: Option<PathBuf>,
+    /// Sentences with the commands that they are, for the bundled model on the board [default:
+    /// fixtures/intent/hand.jsonl]
+    #[arg(long, value_name = "FILE", requires = "board")]
+    sentences: Option<PathBuf>,
+    /// Keep the board's report in this folder [default: boards/record]
+    #[arg(long, value_name = "DIR", requires = "board", conflicts_with = "no_record")]
+    records: Option<PathBuf>,
     /// The llama-bench to compare with
     #[arg(long, value_name = "PATH")]
     peer: Option<PathBuf>,
@@ -128,9 +138,12 @@ pub(crate) fn run(cx: &Context, options: &Options) -> Result<()> {
             &board::Options {
                 board: name,
                 ssh: options.ssh.as_deref(),
+                ssh_config: options.ssh_config.as_deref(),
                 models: &options.models,
                 tokens: [options.prompt, options.generate],
                 json: options.json,
+                sentences: options.sentences.as_deref(),
+                records: options.records.as_deref(),
                 keep: !options.no_record,
             },
         );

@@ -7,6 +7,7 @@
 
 mod place;
 mod report;
+mod ssh;
 
 use crate::bench::record;
 use crate::cmd::Cmd;
@@ -14,10 +15,11 @@ use crate::context::{Context, Ran};
 use crate::count;
 use crate::targets::{AARCH64_LINUX, Arch, Compiler, EmulatedArm};
 use anyhow::{Context as _, Result, bail, ensure};
-use place::Place;
+use place::{Place, Ssh};
 use report::{Identity, Model, Report, Speed};
 use serde::Deserialize;
 use serde_json::Value;
+pub(crate) use ssh::{check as check_ssh, has_openssh};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -27,11 +29,17 @@ pub(crate) struct Options<'a> {
     pub(crate) board: &'a str,
     /// `user@host`, if the board is there.
     pub(crate) ssh: Option<&'a str>,
+    /// What ssh is configured by, if not by the user's own file.
+    pub(crate) ssh_config: Option<&'a Path>,
     /// Models to run; the bundled one if there are none.
     pub(crate) models: &'a [PathBuf],
     /// Tokens of the prompt and tokens to generate, where time is measured.
     pub(crate) tokens: [u32; 2],
+    /// What the bundled model is asked, if not [`SENTENCES`].
+    pub(crate) sentences: Option<&'a Path>,
     pub(crate) json: bool,
+    /// Where to keep the report, if not in [`RECORDS`].
+    pub(crate) records: Option<&'a Path>,
     pub(crate) keep: bool,
 }
 
@@ -78,12 +86,19 @@ pub(crate) fn run(cx: &Context, options: &Options<'_>) -> Result<()> {
         [] => vec![cx.root().join(BUNDLED)],
         models => models.to_vec(),
     };
-    for path in &models {
+    let sentences = options.sentences.map_or_else(|| cx.root().join(SENTENCES), Path::to_owned);
+    for path in models.iter().chain([&sentences]) {
         ensure!(path.is_file(), "there is no file {}", path.display());
     }
+    let target = profile.target.as_deref().filter(|target| *target == AARCH64_LINUX);
+    // A board that cannot be had is told of before anything is built for it.
+    let there = match (options.ssh, target) {
+        (Some(host), Some(target)) => Some(Ssh::log_in(host, options.ssh_config, target)?),
+        _ => None,
+    };
     Cmd::cargo().args(["build", "--release", "--package", "bantam"]).dir(cx.root()).run()?;
     let host = Place::here(cx.target_dir().join("release/bantam"));
-    let Some(target) = profile.target.as_deref().filter(|target| *target == AARCH64_LINUX) else {
+    let Some(target) = target else {
         cx.not_run(format!(
             "{}: Bantam is built for {AARCH64_LINUX}, not for {}; what follows is predicted",
             options.board,
@@ -106,8 +121,8 @@ pub(crate) fn run(cx: &Context, options: &Options<'_>) -> Result<()> {
     let program = compiler.target_dir(cx).join(target).join("release/bantam");
 
     let cpu = profile.qemu_cpu.as_deref().unwrap_or("max");
-    let (board, how) = match options.ssh {
-        Some(host) => (Place::by_ssh(host, target, &program)?, "measured"),
+    let (board, how) = match there {
+        Some(ssh) => (Place::by_ssh(ssh, &program)?, "measured"),
         None => {
             let Some(arm) = EmulatedArm::find(cx, Arch::of(cpu), options.board) else {
                 return Ok(());
@@ -121,7 +136,7 @@ pub(crate) fn run(cx: &Context, options: &Options<'_>) -> Result<()> {
         eprintln!("{}: {}", options.board, model.display());
         report.models.push(measure(options, &host, &board, model, profile.clusters[0].cores)?);
     }
-    report.accuracy = Some(accuracy(cx, &host, &board)?);
+    report.accuracy = Some(accuracy(&sentences, &host, &board)?);
     if options.ssh.is_some() {
         report.after = board.health();
     } else if let Some(costs) = count::costs(cx, cpu, COUNTED_BATCH, &models)? {
@@ -142,8 +157,17 @@ const CHECKED: [&str; 3] = ["pi5", "pi4", "jetson-orin-nano"];
 pub(crate) fn check(cx: &Context) -> Result<Ran> {
     let before = cx.n_not_run();
     for board in CHECKED {
-        let options =
-            Options { board, ssh: None, models: &[], tokens: [0; 2], json: false, keep: false };
+        let options = Options {
+            board,
+            ssh: None,
+            ssh_config: None,
+            models: &[],
+            tokens: [0; 2],
+            sentences: None,
+            json: false,
+            records: None,
+            keep: false,
+        };
         run(cx, &options)?;
     }
     Ok(if cx.n_not_run() == before { Ran::Yes } else { Ran::No })
@@ -231,9 +255,9 @@ fn measure(
 }
 
 /// How many of the bundled model's answers are right on the board: as many as here.
-fn accuracy(cx: &Context, host: &Place, board: &Place) -> Result<Value> {
+fn accuracy(sentences: &Path, host: &Place, board: &Place) -> Result<Value> {
     let ask = |place: &Place| {
-        let sentences = place.take(&cx.root().join(SENTENCES))?;
+        let sentences = place.take(sentences)?;
         place.json(&["intent", "--json", "--test", &sentences].map(str::to_owned))
     };
     let (here, there) = (ask(host)?, ask(board)?);
@@ -249,7 +273,8 @@ fn accuracy(cx: &Context, host: &Place, board: &Place) -> Result<Value> {
 
 /// Prints a report beside the last one, and keeps it.
 fn finish(cx: &Context, options: &Options<'_>, report: &Report) -> Result<()> {
-    let path = cx.root().join(RECORDS).join(format!("{}.{}.json", options.board, report.how));
+    let folder = options.records.map_or_else(|| cx.root().join(RECORDS), Path::to_owned);
+    let path = folder.join(format!("{}.{}.json", options.board, report.how));
     let last = fs::read_to_string(&path).ok();
     let last = last.map(|text| serde_json::from_str(&text)).transpose();
     let last = last.with_context(|| format!("in {}", path.display()))?;
@@ -261,7 +286,7 @@ fn finish(cx: &Context, options: &Options<'_>, report: &Report) -> Result<()> {
     }
     if options.keep {
         let text = format!("{:#}\n", serde_json::to_value(report)?);
-        fs::create_dir_all(cx.root().join(RECORDS))
+        fs::create_dir_all(&folder)
             .and_then(|()| fs::write(&path, text))
             .with_context(|| format!("cannot write {}", path.display()))?;
         eprintln!("kept in {}", path.display());

@@ -32,6 +32,7 @@ const JOBS: &[(&str, Run)] = &[
     ("identity", |cx| identity::run(cx, &identity::Options::reduced())),
     ("firmware", |cx| firmware::run(cx, &Default::default())),
     ("boards", board::check),
+    ("board-ssh", board::check_ssh),
     ("valgrind", sanitize::valgrind),
     ("asan", sanitize::asan),
     ("fuzz", |cx| fuzz::run(cx, &Default::default())),

@@ -23,6 +23,8 @@ pub(crate) struct Cmd {
 pub(crate) struct Captured {
     /// Whether its exit status was 0.
     pub(crate) ok: bool,
+    /// Its exit status, unless a signal ended it.
+    pub(crate) code: Option<i32>,
     /// Its standard output, invalid UTF-8 replaced.
     pub(crate) stdout: String,
     /// Its standard error, invalid UTF-8 replaced.
@@ -125,6 +127,7 @@ impl Cmd {
             .with_context(|| format!("cannot start {}", quoted(&self.program)))?;
         Ok(Captured {
             ok: out.status.success(),
+            code: out.status.code(),
             stdout: String::from_utf8_lossy(&out.stdout).into_owned(),
             stderr: String::from_utf8_lossy(&out.stderr).into_owned(),
         })
@@ -170,7 +173,7 @@ pub(crate) fn has_nightly() -> bool {
 }
 
 /// `word` as a shell would need it written.
-fn quoted(word: impl AsRef<OsStr>) -> String {
+pub(crate) fn quoted(word: impl AsRef<OsStr>) -> String {
     let word = word.as_ref().to_string_lossy();
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:,+@%".contains(c);
     if !word.is_empty() && word.chars().all(plain) {

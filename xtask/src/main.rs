@@ -80,6 +80,10 @@ enum Job {
     Qemu(targets::QemuOptions),
     /// Build the firmware, run it on emulated boards, and compare what it logs
     Firmware(firmware::Options),
+    /// Run the bundled model on emulated boards with a system
+    Boards,
+    /// Check that boards are measured over ssh as they should be, with one that this machine plays
+    BoardSsh,
     /// Check that logits are the same bits however and wherever they are computed
     Identity(identity::Options),
     /// Run the tests under AddressSanitizer (nightly)
@@ -120,6 +124,8 @@ fn main() -> ExitCode {
         Job::Size(options) => size::run(&cx, &options).map(drop),
         Job::Qemu(options) => targets::qemu(&cx, &options).map(drop),
         Job::Firmware(options) => firmware::run(&cx, &options).map(drop),
+        Job::Boards => board::check(&cx).map(drop),
+        Job::BoardSsh => board::check_ssh(&cx).map(drop),
         Job::Identity(options) => identity::run(&cx, &options).map(drop),
         Job::Asan => sanitize::asan(&cx).map(drop),
         Job::Valgrind => sanitize::valgrind(&cx).map(drop),

@@ -1,5 +1,6 @@
 //! `cargo xtask setup`: gets the tools that the checks need. It says what it will do, then does it.
 
+use crate::board;
 use crate::ci;
 use crate::cmd::{Cmd, has_nightly, on_path};
 use crate::context::Context;
@@ -106,7 +107,7 @@ fn tools() -> Vec<Tool> {
     for target in TARGETS {
         let (jobs, packages): (&[_], &[_]) = match *target {
             AARCH64_LINUX => (
-                &["cross", "qemu", "identity", "boards"],
+                &["cross", "qemu", "identity", "boards", "board-ssh"],
                 &["rustc-web", "libstd-rust-web-dev:arm64"],
             ),
             ARMV7_LINUX => (&["cross", "qemu", "identity"], &["rustc-web", "rust-web-src"]),
@@ -122,7 +123,7 @@ fn tools() -> Vec<Tool> {
     if !cfg!(target_arch = "aarch64") {
         tools.push(Tool::new(
             "a linker for aarch64",
-            &["qemu", "identity", "boards"],
+            &["qemu", "identity", "boards", "board-ssh"],
             || on_path("aarch64-linux-gnu-gcc"),
             [Way::Debian(&["gcc-aarch64-linux-gnu", "libc6-dev-arm64-cross"])],
         ));
@@ -136,7 +137,7 @@ fn tools() -> Vec<Tool> {
         ),
         Tool::new(
             "qemu-aarch64 and qemu-arm",
-            &["qemu", "identity", "boards"],
+            &["qemu", "identity", "boards", "board-ssh"],
             || AARCH64.qemu().is_some() && ARMV7.qemu().is_some(),
             [Way::Debian(&["qemu-user"])],
         ),
@@ -151,6 +152,12 @@ fn tools() -> Vec<Tool> {
             &["firmware"],
             firmware::has_emulators,
             [Way::Debian(&["qemu-system-arm", "qemu-system-misc"])],
+        ),
+        Tool::new(
+            "OpenSSH's server and client",
+            &["board-ssh"],
+            board::has_openssh,
+            [Way::Debian(&["openssh-server", "openssh-client"])],
         ),
         Tool::new("valgrind", &["valgrind"], || on_path("valgrind"), [Way::Debian(&["valgrind"])]),
         Tool::new(

@@ -157,7 +157,7 @@ impl Compiler {
 
     /// `cargo SUBCOMMAND` for firmware on `target`, in the workspace of the boards.
     pub(crate) fn cargo_in_boards(self, cx: &Context, subcommand: &str, target: &str) -> Cmd {
-        println!("{target}: {}", self.name());
+        eprintln!("{target}: {}", self.name());
         let cmd = Cmd::cargo()
             .args([subcommand, "--locked", "--release", "--target", target])
             .dir(cx.root().join("boards"))
@@ -185,7 +185,7 @@ impl Compiler {
 
     /// The same for the package in a folder.
     pub(crate) fn cargo_in(self, cx: &Context, dir: &Path, subcommand: &str, target: &str) -> Cmd {
-        println!("{target}: {}", self.name());
+        eprintln!("{target}: {}", self.name());
         let mut cmd = Cmd::cargo().args([subcommand, "--target", target]).dir(dir);
         if self != Compiler::Default {
             // Another compiler's output would push out the default one's, and be pushed out.

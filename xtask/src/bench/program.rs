@@ -205,7 +205,7 @@ impl Work {
 
 /// Standard output of a command that must succeed.
 fn output(cmd: &Cmd) -> Result<String> {
-    let Captured { ok, stdout, stderr } = cmd.capture()?;
+    let Captured { ok, stdout, stderr, .. } = cmd.capture()?;
     if !ok {
         let reason = stderr.lines().rev().find(|line| !line.trim().is_empty());
         bail!("{}: {}", cmd.line(), reason.unwrap_or("it failed and did not say why"));
