@@ -154,7 +154,7 @@ fn tools() -> Vec<Tool> {
             [Way::Debian(&["qemu-system-arm", "qemu-system-misc"])],
         ),
         Tool::new(
-            "OpenSSH's server and client",
+            "OpenSSH's client and server (which Debian also starts as a service, on port 22)",
             &["board-ssh"],
             board::has_openssh,
             [Way::Debian(&["openssh-server", "openssh-client"])],
