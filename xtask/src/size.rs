@@ -41,11 +41,27 @@ const BUILDS: &[(&str, &str)] = &[
 /// The target whose flash has a budget for the bundled model, and this budget in bytes.
 const BUDGET: (&str, usize) = ("thumbv7em-none-eabihf", 64 << 10);
 
+/// What the bundled model may take of a 32-bit board's RAM beside its keys and values, in bytes.
+const RAM_BUDGET: usize = 32 << 10;
+
 /// All sizes, and what they were measured with.
 #[derive(Debug, Serialize, Deserialize)]
 struct Sizes {
     commit: String,
     rows: Vec<Row>,
+    #[serde(default)]
+    firmware: Vec<Memory>,
+}
+
+/// What firmware says that it takes of a board's RAM, in bytes.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+struct Memory {
+    board: String,
+    /// The model's memory beside keys and values: scratch, tables, and the tokenizer's.
+    beyond_kv: usize,
+    /// The most of the stack that was used, and the bound that the firmware holds itself to.
+    stack: usize,
+    stack_bound: usize,
 }
 
 /// What a build takes, in bytes.
@@ -76,7 +92,8 @@ impl Row {
 /// Builds, links and measures the library for every bare target.
 ///
 /// # Errors
-/// When a build fails, and when something that can panic was linked.
+/// When a build fails, when something that can panic was linked, and when firmware takes more
+/// memory than it may.
 pub(crate) fn run(cx: &Context, options: &Options) -> Result<Ran> {
     let kept = fs::read(cx.root().join(RECORD)).ok();
     let kept = kept.map(|bytes| serde_json::from_slice::<Sizes>(&bytes)).transpose();
@@ -95,11 +112,16 @@ pub(crate) fn run(cx: &Context, options: &Options) -> Result<Ran> {
             rows.push(build(cx, &linker, compiler, target, features, level)?);
         }
     }
-    let sizes = Sizes { commit: record::commit(cx), rows };
+    let firmware = firmware(&cx.root().join("boards"))?;
+    let sizes = Sizes { commit: record::commit(cx), rows, firmware };
     if options.json {
         println!("{:#}", serde_json::to_value(&sizes)?);
     } else {
         print(&sizes.rows, &kept);
+        print_memory(&sizes.firmware);
+    }
+    for memory in &sizes.firmware {
+        memory.check()?;
     }
     if options.keep {
         let path = cx.root().join(RECORD);
@@ -200,6 +222,61 @@ pub(crate) fn measure(program: &[u8]) -> Result<[usize; 3]> {
     Ok(sizes)
 }
 
+/// What the logs of the boards' own programs say of memory; `cargo xtask firmware` holds the
+/// programs to them.
+fn firmware(boards: &Path) -> Result<Vec<Memory>> {
+    let mut all = Vec::new();
+    for board in fs::read_dir(boards).with_context(|| format!("no {}", boards.display()))? {
+        let name = board?.file_name().to_string_lossy().into_owned();
+        let Ok(log) = fs::read_to_string(boards.join(&name).join(format!("{name}.out"))) else {
+            continue;
+        };
+        // One whose work is done in C says nothing of memory.
+        all.extend(Memory::of_log(&name, &log));
+    }
+    ensure!(!all.is_empty(), "no log of firmware says what memory it takes");
+    all.sort_by(|a, b| a.board.cmp(&b.board));
+    Ok(all)
+}
+
+impl Memory {
+    /// Reads a log.
+    fn of_log(board: &str, log: &str) -> Option<Self> {
+        let number_before = |text: &str| {
+            let (before, _) = log.split_once(text)?;
+            before.rsplit(|c: char| !c.is_ascii_digit()).next()?.parse::<usize>().ok()
+        };
+        let model = number_before(" in RAM: ")?;
+        Some(Memory {
+            board: board.to_owned(),
+            beyond_kv: model.checked_sub(number_before(" keys and values")?)?,
+            stack: number_before(" bytes of stack used")?,
+            stack_bound: number_before(" at most")?,
+        })
+    }
+
+    fn check(&self) -> Result<()> {
+        let Memory { board, beyond_kv, stack, stack_bound } = self;
+        ensure!(
+            *beyond_kv <= RAM_BUDGET,
+            "{board}: {beyond_kv} bytes of RAM beside keys and values, more than {RAM_BUDGET}"
+        );
+        ensure!(stack <= stack_bound, "{board}: {stack} bytes of stack, more than {stack_bound}");
+        Ok(())
+    }
+}
+
+fn print_memory(all: &[Memory]) {
+    println!(
+        "\nRAM of the firmware with the bundled model, in bytes, as its logs in boards/ have it.\n\
+         {:<14} {:>14} {:>8} {:>8} {:>8}",
+        "board", "beside KV", "at most", "stack", "at most"
+    );
+    for Memory { board, beyond_kv, stack, stack_bound } in all {
+        println!("{board:<14} {beyond_kv:>14} {RAM_BUDGET:>8} {stack:>8} {stack_bound:>8}");
+    }
+}
+
 fn print(rows: &[Row], kept: &[Row]) {
     println!("Core as a static library, linked whole; nothing in it can panic.");
     println!(
@@ -233,5 +310,29 @@ mod tests {
         let header = "typedef enum bantam_status bantam_status;\n/* `bantam_open` opens. */\n\
             bantam_status bantam_open(const uint8_t *file);\nbool bantam_step(bantam_context *c);";
         assert_eq!(functions(header), ["bantam_open", "bantam_step"]);
+    }
+    const LOG: &str = "info  m: 900 bytes in flash; 496128 in RAM: 468160 keys and values, 11200 scratch\n\
+        info  about 12532 bytes of stack used, of 16384 at most\nexit status 0\n";
+
+    #[test]
+    fn memory_is_read_from_a_log_and_held_to_its_bounds() {
+        let memory = Memory::of_log("m7", LOG).unwrap();
+        assert_eq!((memory.beyond_kv, memory.stack, memory.stack_bound), (27_968, 12_532, 16_384));
+        memory.check().unwrap();
+        for (was, is, says) in [
+            ("496128 in RAM", "500929 in RAM", "32769 bytes of RAM"),
+            ("12532 bytes", "16385 bytes", "16385 bytes of stack"),
+        ] {
+            let error = Memory::of_log("m7", &LOG.replace(was, is)).unwrap().check().unwrap_err();
+            assert!(error.to_string().contains(says), "{error}");
+        }
+        assert_eq!(Memory::of_log("m7", "info  about 12532 bytes of stack used"), None);
+    }
+
+    #[test]
+    fn every_board_but_the_one_in_c_says_what_memory_it_takes() {
+        let all = firmware(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../boards")).unwrap();
+        let names: Vec<_> = all.iter().map(|memory| memory.board.as_str()).collect();
+        assert_eq!(names, ["qemu-aarch64", "qemu-m33", "qemu-m4", "qemu-m7", "qemu-riscv"]);
     }
 }

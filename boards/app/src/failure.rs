@@ -38,6 +38,8 @@ pub mod status {
     pub const DIFFERS: u8 = 20;
     /// A kernel does not compute what the scalar one computes.
     pub const SELF_TEST: u8 = 21;
+    /// More of the stack is used than may be.
+    pub const STACK: u8 = 22;
     /// A panic: a mistake in the firmware.
     pub const PANIC: u8 = 101;
     /// The processor took an exception.
@@ -75,6 +77,8 @@ pub enum Failure {
     Differs,
     /// As [`status::SELF_TEST`].
     SelfTest,
+    /// As [`status::STACK`].
+    Stack,
 }
 
 impl Failure {
@@ -93,6 +97,7 @@ impl Failure {
             Self::NoSuchRequest => status::NO_SUCH_REQUEST,
             Self::Differs => status::DIFFERS,
             Self::SelfTest => status::SELF_TEST,
+            Self::Stack => status::STACK,
         }
     }
 
@@ -121,6 +126,7 @@ impl fmt::Display for Failure {
             Self::NoSuchRequest => write!(f, "no such request"),
             Self::Differs => write!(f, "the board does not compute what the host computes"),
             Self::SelfTest => write!(f, "a kernel does not compute what the scalar one computes"),
+            Self::Stack => write!(f, "more of the stack is used than {} bytes", crate::STACK_BYTES),
         }
     }
 }

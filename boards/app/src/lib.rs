@@ -38,7 +38,7 @@ pub use mps2::Mps2;
 pub use mps2_serial::Mps2Serial;
 pub use port::Port;
 pub use serve::serve;
-pub use stack::Stack;
+pub use stack::{STACK_BYTES, Stack};
 
 use bantam_core::gguf::Gguf;
 use bantam_core::kernels::KernelSet;
@@ -67,11 +67,11 @@ pub fn run(board: &mut dyn Board, stack: &Stack) -> ! {
     let result = self_test::self_test().and_then(|()| {
         stack.paint();
         let memory = Memory::take();
-        MODELS.iter().try_for_each(|model| answer_all(board, memory, model))
+        MODELS.iter().try_for_each(|model| answer_all(board, memory, model))?;
+        stack.check()
     });
-    match result {
-        Ok(()) => info!("about {=usize} bytes of stack used", stack.used()),
-        Err(failure) => failure.report(),
+    if let Err(failure) = &result {
+        failure.report();
     }
     board.stop(result.map_or_else(|failure| failure.status(), |()| status::OK))
 }

@@ -1,6 +1,12 @@
 //! How much stack was used: the free part is painted, and what is left of the paint counted.
 
+use crate::Failure;
 use core::ptr;
+use defmt::info;
+
+/// The most of the stack that a program may use, and so what a product sets aside for it. Kernels
+/// for 64-bit Arm unpack a tile of weights there.
+pub const STACK_BYTES: usize = if cfg!(target_pointer_width = "64") { 80 << 10 } else { 16 << 10 };
 
 const PAINT: u32 = 0x5AFE_57AC;
 /// What painting itself may use below its own frame.
@@ -43,5 +49,14 @@ impl Stack {
             word = word.wrapping_add(1);
         }
         self.highest as usize - word as usize
+    }
+    /// Logs how much was in use since it was painted, and that it is no more than may be.
+    ///
+    /// # Errors
+    /// [`Failure::Stack`] if it is more than [`STACK_BYTES`].
+    pub fn check(&self) -> Result<(), Failure> {
+        let used = self.used();
+        info!("about {=usize} bytes of stack used, of {=usize} at most", used, STACK_BYTES);
+        if used <= STACK_BYTES { Ok(()) } else { Err(Failure::Stack) }
     }
 }

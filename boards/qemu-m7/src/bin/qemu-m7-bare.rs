@@ -14,8 +14,7 @@ use cortex_m_rt::entry;
 fn main() -> ! {
     let Some((mut board, stack)) = Mps2::take("qemu-m7", 25_000_000) else { unreachable!() };
     stack.paint();
-    let result = answer(&mut board);
-    defmt::info!("about {=usize} bytes of stack used", stack.used());
+    let result = answer(&mut board).and_then(|()| stack.check());
     board.stop(result.map_or_else(|failure| failure.status(), |()| status::OK))
 }
 
