@@ -139,9 +139,9 @@ impl Subject {
 
     /// Returns what a token costs when so many are in the context.
     pub fn work(&self, depth: usize) -> Work {
-        let n_layer = match &self.planner {
-            Planner::Exact(config) => config.n_layer,
-            Planner::Typical(shape) => shape.n_layer,
+        let (n_layer, head_macs) = match &self.planner {
+            Planner::Exact(config) => (config.n_layer, config.n_embd * config.n_vocab),
+            Planner::Typical(shape) => (shape.n_layer, shape.n_embd * shape.n_vocab),
         };
         let kv_bytes: u64 = match &self.planner {
             // Layers with a window read no more than that.
@@ -154,6 +154,7 @@ impl Subject {
         Work {
             read_bytes: (self.read_bytes + kv_bytes) as f64,
             prompt_macs: self.prompt_macs as f64,
+            generation_macs: (self.prompt_macs + head_macs as u64) as f64,
             n_layer,
             is_float: self.is_float,
         }

@@ -140,6 +140,8 @@ fn predict(row: &Row) -> Result<Option<f64>, Error> {
     let work = Work {
         read_bytes: row.gb_per_token.unwrap_or(0.0) * 1e9,
         prompt_macs: row.gmacs_per_token.unwrap_or(0.0) * 1e9,
+        // Rows do not tell of the head; of none do caches hold the model, where it would count.
+        generation_macs: row.gmacs_per_token.unwrap_or(0.0) * 1e9,
         n_layer: row.n_layer.unwrap_or(0),
         is_float: false,
     };

@@ -5,6 +5,12 @@
 //! multiplications take at the int8 peak. A token of a prompt shares that reading with its batch
 //! and is bound by `multiplications / (reach · peak)`. Reaches are what engines were seen to
 //! reach on that processor; where none was seen, only the bound is given.
+//!
+//! A model that the caches hold is not read from memory for each token. Its tokens are so short
+//! that all their instructions count, which emulation tells, and how many of them a core does in a
+//! cycle: from about one, as LLVM's models of cores estimate these loops, to what it decodes at
+//! most. That is for one core. Others share the work, but wait for each other some dozens of times
+//! in a token, for as long as no profile knows.
 
 use serde::Serialize;
 
@@ -20,6 +26,8 @@ pub struct Work {
     pub read_bytes: f64,
     /// Multiplications with addition of a token of a prompt.
     pub prompt_macs: f64,
+    /// Those of a generated token: the output head's too.
+    pub generation_macs: f64,
     /// Layers.
     pub n_layer: usize,
     /// Whether weights are floats, which the int8 peak says nothing about.
@@ -47,6 +55,8 @@ pub enum Limit {
     Compute,
     /// What each layer costs besides.
     Layers,
+    /// Instructions of one core: the caches hold the model.
+    Instructions,
     /// It does not fit.
     Memory,
 }
@@ -58,6 +68,7 @@ impl Limit {
             Limit::Bandwidth => "bandwidth",
             Limit::Compute => "compute",
             Limit::Layers => "layers",
+            Limit::Instructions => "instructions",
             Limit::Memory => "memory",
         }
     }
@@ -72,6 +83,25 @@ impl Speed {
 
 /// Returns the speed of generation, or `None` if the bandwidth is unknown.
 pub fn generation(profile: &Profile, processor: &Processor, work: &Work) -> Option<Speed> {
+    from_caches(profile, processor, work).or_else(|| from_memory(profile, processor, work))
+}
+
+/// The speed of one core, of a model that its caches hold and whose instructions are known.
+fn from_caches(profile: &Profile, processor: &Processor, work: &Work) -> Option<Speed> {
+    let caches = profile.memory.caches.as_ref()?.value()?;
+    if work.is_float || work.read_bytes > caches.0 as f64 {
+        return None;
+    }
+    let &[few, many] = processor.instructions_per_mac.as_ref()?.value()?;
+    let core = profile.clusters.iter().find(|cluster| cluster.used)?;
+    let hz = core.mhz.value()? * 1e6;
+    let most_per_cycle = *core.instructions_per_cycle.as_ref()?.value()?;
+    let at = |per_cycle: f64, per_mac: f64| hz * per_cycle / (per_mac * work.generation_macs);
+    let (low, high) = (at(1.0, many), at(most_per_cycle, few));
+    Some(Speed { low: Some(low), high, limit: Limit::Instructions })
+}
+
+fn from_memory(profile: &Profile, processor: &Processor, work: &Work) -> Option<Speed> {
     let bandwidth = profile.memory.theoretical_gbps.value()? * 1e9;
     let peak = profile.peak_gmacs(processor).filter(|_| !work.is_float);
     let compute = peak.map_or(0.0, |peak| work.prompt_macs / (peak * 1e9));

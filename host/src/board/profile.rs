@@ -66,6 +66,8 @@ pub struct Memory {
     pub theoretical_gbps: Figure<f64>,
     /// What a program was seen to read, in 10⁹ bytes a second.
     pub measured_gbps: Figure<f64>,
+    /// What the caches hold that one of the fastest cores reads through.
+    pub caches: Option<Figure<Size>>,
 }
 
 /// Cores of one kind.
@@ -82,6 +84,8 @@ pub struct Cluster {
     pub mhz: Figure<f64>,
     /// Multiplications with addition of 8-bit integers that a core does in a cycle at most.
     pub int8_macs_per_cycle: Figure<f64>,
+    /// Instructions that a core decodes in a cycle at most.
+    pub instructions_per_cycle: Option<Figure<f64>>,
     /// Whether models are run on it: a much slower core holds up the others.
     #[serde(default = "yes")]
     pub used: bool,
@@ -129,6 +133,9 @@ pub struct Processor {
     pub peak_gmacs: Option<Figure<f64>>,
     /// What each layer of a token costs besides what is read, in microseconds.
     pub us_per_layer: Option<Figure<f64>>,
+    /// Bantam's instructions of a generated token of a small model, of all kinds, for each of its
+    /// multiplications with addition: from, to.
+    pub instructions_per_mac: Option<Figure<[f64; 2]>>,
 }
 
 /// A power mode, and what is different in it.

@@ -63,6 +63,8 @@ fn bad_profiles_say_where_and_what() {
         ("os = \"linux\"", "os = \"none\"", "memory.flash and memory.flash_reserved"),
         ("os = \"linux\"", "os = \"linx\"", "line LINE: unknown variant `linx`"),
         ("[[processor]]", "[[processor", "line LINE: "),
+        ("[0.24, 0.29]", "[0.29, 0.24]", "instructions_per_mac: [0.29, 0.24] are not"),
+        ("cycle = { value = 4,", "cycle = { value = 0,", "instructions_per_cycle: 0 is not from"),
         ("value = 11.9, source", "value = 11.9, sauce", "line LINE: unknown field `sauce`"),
     ] {
         let (what, line) = spoilt(from, to);
@@ -115,7 +117,13 @@ fn speeds_are_what_the_formula_says() {
     let near = |a: f64, b: f64| (a / b - 1.0).abs() < 1e-9;
     let board = find("jetson-orin-nano").unwrap();
     let gpu = &board.processors[1];
-    let work = Work { read_bytes: 4e9, prompt_macs: 7e9, n_layer: 32, is_float: false };
+    let work = Work {
+        read_bytes: 4e9,
+        prompt_macs: 7e9,
+        generation_macs: 7e9,
+        n_layer: 32,
+        is_float: false,
+    };
     let speed = predict::generation(&board, gpu, &work).unwrap();
     assert!(near(speed.high, 1.0 / (4e9 / (0.92 * 68e9) + 32.0 * 120e-6)));
     assert!(near(speed.low.unwrap(), 1.0 / (4e9 / (0.81 * 68e9) + 32.0 * 120e-6)));
@@ -125,7 +133,13 @@ fn speeds_are_what_the_formula_says() {
 
     let board = find("pi5").unwrap();
     let cpu = &board.processors[0];
-    let dense = Work { read_bytes: 1e6, prompt_macs: 3.072e9, n_layer: 1, is_float: false };
+    let dense = Work {
+        read_bytes: 4e6,
+        prompt_macs: 3.072e9,
+        generation_macs: 3.2e9,
+        n_layer: 1,
+        is_float: false,
+    };
     let speed = predict::generation(&board, cpu, &dense).unwrap();
     assert_eq!(speed.limit, Limit::Compute);
     assert!(near(speed.high, 100.0));
@@ -137,6 +151,33 @@ fn speeds_are_what_the_formula_says() {
     let speed = predict::generation(&board, &board.processors[0], &work).unwrap();
     assert_eq!((speed.low, speed.middle()), (None, None));
     assert!(near(speed.high, 150e9 / 4e9));
+}
+
+/// What the caches hold is bound by one core's instructions, and nothing larger is.
+#[test]
+fn a_model_in_the_caches_is_bound_by_instructions() {
+    let near = |a: f64, b: f64| (a / b - 1.0).abs() < 1e-9;
+    let board = find("pi5").unwrap();
+    let cpu = &board.processors[0];
+    let fits = 2560.0 * 1024.0;
+    let work = Work {
+        read_bytes: fits,
+        prompt_macs: 1.5e6,
+        generation_macs: 2e6,
+        n_layer: 5,
+        is_float: false,
+    };
+    let speed = predict::generation(&board, cpu, &work).unwrap();
+    assert_eq!(speed.limit, Limit::Instructions);
+    assert!(near(speed.low.unwrap(), 2.4e9 / (0.29 * 2e6)));
+    assert!(near(speed.high, 4.0 * 2.4e9 / (0.24 * 2e6)));
+    for other in [Work { read_bytes: fits + 1.0, ..work }, Work { is_float: true, ..work }] {
+        assert_eq!(predict::generation(&board, cpu, &other).unwrap().limit, Limit::Bandwidth);
+    }
+    // Without one of the figures memory is what is left to go by.
+    let mut unknown = board.clone();
+    unknown.clusters[0].instructions_per_cycle = None;
+    assert_eq!(predict::generation(&unknown, cpu, &work).unwrap().limit, Limit::Bandwidth);
 }
 
 /// Published parameter counts, in 10⁹.

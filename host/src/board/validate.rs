@@ -91,7 +91,11 @@ fn cluster(cluster: &Cluster) -> Result<(), String> {
         return Err(format!("cores: {} is not from 1 to 1024; correct it", cluster.cores));
     }
     in_range("mhz", &cluster.mhz, 1.0, 1e4)?;
-    in_range("int8_macs_per_cycle", &cluster.int8_macs_per_cycle, 1e-3, 1e4)
+    in_range("int8_macs_per_cycle", &cluster.int8_macs_per_cycle, 1e-3, 1e4)?;
+    match &cluster.instructions_per_cycle {
+        Some(most) => in_range("instructions_per_cycle", most, 1.0, 64.0),
+        None => Ok(()),
+    }
 }
 
 fn processor(processor: &Processor, clusters: &[Cluster]) -> Result<(), String> {
@@ -104,6 +108,15 @@ fn processor(processor: &Processor, clusters: &[Cluster]) -> Result<(), String> 
     share("prompt_reach", &processor.prompt_reach)?;
     if let Some(peak) = &processor.peak_gmacs {
         in_range("peak_gmacs", peak, 1e-6, 1e9)?;
+    }
+    match processor.instructions_per_mac.as_ref().and_then(Figure::value) {
+        Some([few, many]) if !(*few >= 1e-3 && few <= many && *many <= 1e3) => {
+            return Err(format!(
+                "instructions_per_mac: [{few}, {many}] are not two numbers from 0.001 to 1000, the \
+                 smaller first; correct them"
+            ));
+        }
+        _ => {}
     }
     match &processor.us_per_layer {
         Some(cost) => in_range("us_per_layer", cost, 0.0, 1e6),

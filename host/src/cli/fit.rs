@@ -10,7 +10,7 @@ use serde_json::{Value as Json, json};
 use crate::board::fit::{Fit, InMemory, OnProcessor, Subject, assess};
 use crate::board::guide::{self, Judged};
 use crate::board::measured::{self, Checked, Kind, Summary, Use};
-use crate::board::predict::Speed;
+use crate::board::predict::{Limit, Speed};
 use crate::board::shape::{SHAPES, Shape};
 use crate::board::{self, Figure, Os, Profile, Size};
 use crate::error::{Error, OneLine};
@@ -325,7 +325,10 @@ fn print_fit(out: &mut dyn Write, fit: &Fit) -> io::Result<()> {
         }
         writeln!(out, "    generation  {}", long(speeds.generation))?;
         writeln!(out, "    prompt      {}", long(speeds.prompt))?;
-        if let Some(source) = &speeds.reach_source {
+        let by_reach = |speed: Speed| speed.limit != Limit::Instructions;
+        if let Some(source) = &speeds.reach_source
+            && speeds.generation.is_none_or(by_reach)
+        {
             writeln!(out, "    reach by    {}", OneLine(source))?;
         }
     }
@@ -344,7 +347,13 @@ fn long(speed: Option<Speed>) -> String {
     match speed {
         None => "unknown".into(),
         Some(Speed { low: Some(low), high, limit }) => {
-            format!("{} to {} tokens/s, bound by {}", Three(low), Three(high), limit.name())
+            let whose = match limit {
+                Limit::Instructions => {
+                    " of one core, whose caches hold the model; what more cores add is unknown"
+                }
+                _ => "",
+            };
+            format!("{} to {} tokens/s, bound by {}{whose}", Three(low), Three(high), limit.name())
         }
         Some(Speed { low: None, high, limit }) => format!(
             "at most {} tokens/s, bound by {}; what engines reach there is unknown",
