@@ -2,11 +2,11 @@
 
 use core::ops::Range;
 
-use super::args::{ActGroup, Attend, MatmulRows};
+use super::args::{ActGroup, Attend, MatmulRows, RopePairs};
 use super::dots::Dots;
-use super::generic::attention::{Cached, QueryState, Slice};
+use super::generic::attention::{self, Cached, QueryState, Slice};
 use super::generic::floats::Weights;
-use super::generic::{float, matmul, quantize};
+use super::generic::{float, matmul, quantize, store};
 use super::lanes::Lanes;
 #[cfg(not(target_os = "none"))]
 use crate::quant::{self, GgmlType, QuantError};
@@ -67,6 +67,59 @@ pub(super) trait Isa {
         // SAFETY: passed on to the caller.
         unsafe { matmul::matmul_rows::<Self, O>(m) }
     }
+
+    /// Rows of floats times activations, where [`floats`](super::generic::floats) has no tiles.
+    ///
+    /// # Safety
+    /// As [`matmul_rows`](Isa::matmul_rows).
+    #[inline(always)]
+    unsafe fn float_rows(m: &MatmulRows<'_>) {
+        // SAFETY: passed on to the caller.
+        unsafe { matmul::float_rows(m) }
+    }
+
+    /// As [`attention::queries`], of a cache of half floats.
+    ///
+    /// # Safety
+    /// As there.
+    #[inline(always)]
+    unsafe fn attend_halves<O: Outlined>(a: &Attend<'_>, keys: &[u16], values: &[u16])
+    where
+        Self: Sized,
+    {
+        // SAFETY: passed on to the caller.
+        unsafe { attention::queries::<Self, O, _>(a, keys, values) }
+    }
+
+    /// As [`float::rms_norm`].
+    #[inline(always)]
+    fn rms_norm(x: &[f32], w: &[u8], eps: f32, out: &mut [f32]) {
+        float::rms_norm::<Self::Lanes>(x, w, eps, out);
+    }
+
+    /// As [`float::rms_norm_in_place`].
+    #[inline(always)]
+    fn rms_norm_in_place(x: &mut [f32], w: &[u8], eps: f32) {
+        float::rms_norm_in_place::<Self::Lanes>(x, w, eps);
+    }
+
+    /// As [`float::rope`].
+    #[inline(always)]
+    fn rope(pairs: RopePairs, head: &mut [f32], cos: &[f32], sin: &[f32]) {
+        float::rope::<Self::Lanes>(pairs, head, cos, sin);
+    }
+
+    /// As [`float::add`].
+    #[inline(always)]
+    fn add(x: &mut [f32], y: &[f32]) {
+        float::add(x, y);
+    }
+
+    /// As [`store::store_f16`].
+    #[inline(always)]
+    fn store_f16(x: &[f32], out: &mut [u16]) {
+        store::store_f16::<Self::Lanes>(x, out);
+    }
 }
 
 /// Pieces of kernels that are functions of their own, compiled with a set's CPU features.
@@ -119,17 +172,17 @@ macro_rules! kernel_table {
         }
         $(#[$attr])*
         unsafe fn rms_norm(x: &[f32], w: &[u8], eps: f32, out: &mut [f32]) {
-            float::rms_norm::<<$isa as $crate::kernels::isa::Isa>::Lanes>(x, w, eps, out);
+            <$isa as $crate::kernels::isa::Isa>::rms_norm(x, w, eps, out);
         }
         $(#[$attr])*
         unsafe fn rms_norm_in_place(x: &mut [f32], w: &[u8], eps: f32) {
             if cfg!(any(feature = "gemma3", feature = "qwen3")) {
-                float::rms_norm_in_place::<<$isa as $crate::kernels::isa::Isa>::Lanes>(x, w, eps);
+                <$isa as $crate::kernels::isa::Isa>::rms_norm_in_place(x, w, eps);
             }
         }
         $(#[$attr])*
         unsafe fn rope(pairs: RopePairs, head: &mut [f32], cos: &[f32], sin: &[f32]) {
-            float::rope::<<$isa as $crate::kernels::isa::Isa>::Lanes>(pairs, head, cos, sin);
+            <$isa as $crate::kernels::isa::Isa>::rope(pairs, head, cos, sin);
         }
         $(#[$attr])*
         unsafe fn attend(a: &Attend<'_>) {
@@ -194,7 +247,7 @@ macro_rules! kernel_table {
         }
         $(#[$attr])*
         unsafe fn add(x: &mut [f32], y: &[f32]) {
-            float::add(x, y);
+            <$isa as $crate::kernels::isa::Isa>::add(x, y);
         }
         $(#[$attr])*
         unsafe fn add_bias(x: &mut [f32], bias: &[u8]) {
@@ -217,7 +270,7 @@ macro_rules! kernel_table {
         $(#[$attr])*
         unsafe fn store_f16(x: &[f32], out: &mut [u16]) {
             if cfg!(feature = "cache_f16") {
-                store::store_f16::<<$isa as $crate::kernels::isa::Isa>::Lanes>(x, out);
+                <$isa as $crate::kernels::isa::Isa>::store_f16(x, out);
             }
         }
         $(#[$attr])*

@@ -7,10 +7,14 @@ use core::arch::asm;
 use core::mem::offset_of;
 
 use super::rows::{self, Group};
+#[cfg(bantam_arm_fpv4)]
+use super::{attention, floats};
 use crate::kernels::Table;
 #[cfg(bantam_arm_fpv4)]
 use crate::kernels::args::ActGroup;
 use crate::kernels::args::MatmulRows;
+#[cfg(bantam_arm_fpv4)]
+use crate::kernels::args::{Attend, RopePairs};
 use crate::kernels::dots::OneByOne;
 use crate::kernels::isa::{Isa, Outlined, kernel_table};
 use crate::kernels::lanes::Registers;
@@ -27,18 +31,62 @@ impl Isa for Dsp {
 
     #[cfg(bantam_arm_fpv4)]
     fn quantize(x: &[f32], qs: &mut [i8], groups: &mut [ActGroup]) {
-        super::fpu::quantize(x, qs, groups);
+        super::activations::quantize(x, qs, groups);
     }
 
     #[cfg(bantam_arm_fpv4)]
     fn silu_mul(gate: &mut [f32], up: &[f32]) {
-        super::fpu::silu_mul(gate, up);
+        super::activations::silu_mul(gate, up);
     }
 
     #[inline(always)]
     unsafe fn matmul_rows<O: Outlined>(m: &MatmulRows<'_>) {
         // SAFETY: exclusive outputs are passed on to the caller.
         unsafe { rows::matmul_rows::<Self, O>(m) }
+    }
+
+    #[cfg(bantam_arm_fpv4)]
+    #[inline(always)]
+    unsafe fn float_rows(m: &MatmulRows<'_>) {
+        // SAFETY: exclusive outputs are passed on to the caller.
+        unsafe { floats::matmul_rows(m) }
+    }
+
+    #[cfg(bantam_arm_fpv4)]
+    #[inline(always)]
+    unsafe fn attend_halves<O: Outlined>(a: &Attend<'_>, keys: &[u16], values: &[u16]) {
+        // SAFETY: exclusive outputs are passed on to the caller.
+        unsafe { attention::attend(a, keys, values) }
+    }
+
+    #[cfg(bantam_arm_fpv4)]
+    #[inline(always)]
+    fn rms_norm(x: &[f32], w: &[u8], eps: f32, out: &mut [f32]) {
+        floats::rms_norm(x, w, eps, out);
+    }
+
+    #[cfg(bantam_arm_fpv4)]
+    #[inline(always)]
+    fn rms_norm_in_place(x: &mut [f32], w: &[u8], eps: f32) {
+        floats::rms_norm_in_place(x, w, eps);
+    }
+
+    #[cfg(bantam_arm_fpv4)]
+    #[inline(always)]
+    fn rope(pairs: RopePairs, head: &mut [f32], cos: &[f32], sin: &[f32]) {
+        floats::rope(pairs, head, cos, sin);
+    }
+
+    #[cfg(bantam_arm_fpv4)]
+    #[inline(always)]
+    fn add(x: &mut [f32], y: &[f32]) {
+        floats::add(x, y);
+    }
+
+    #[cfg(bantam_arm_fpv4)]
+    #[inline(always)]
+    fn store_f16(x: &[f32], out: &mut [u16]) {
+        floats::store_f16(x, out);
     }
 }
 

@@ -5,7 +5,6 @@
 //! then converted once for all of a tile's tokens, and there are enough sums for additions not to
 //! wait for each other.
 
-use super::matmul;
 use crate::kernels::args::MatmulRows;
 use crate::kernels::isa::{Isa, Outlined};
 use crate::kernels::lanes::Lanes;
@@ -51,7 +50,7 @@ pub(in crate::kernels) unsafe fn matmul_rows<I: Isa, O: Outlined>(m: &MatmulRows
         // Software that stands for a missing fma would be written out for every sum of a tile; and
         // elsewhere tiles were not measured yet.
         if const { cfg!(not(target_arch = "x86_64")) || I::ACCUMULATORS < 6 } {
-            return matmul::float_rows(m);
+            return I::float_rows(m);
         }
         match m.ty() {
             GgmlType::F32 => tiles::<I, O, BlockF32>(m),

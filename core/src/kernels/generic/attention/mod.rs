@@ -10,7 +10,7 @@ mod values;
 
 use core::ops::Range;
 
-use crate::kernels::args::{Attend, CacheRef};
+use crate::kernels::args::{Attend, AttentionShape, CacheRef};
 use crate::kernels::isa::{Isa, Outlined};
 use crate::kernels::lanes::Lanes;
 use crate::math::{Float, LANES, Sixteen, canonical, exp, fold_lanes, soft_cap};
@@ -21,7 +21,7 @@ pub(in crate::kernels) use values::{Slice, add_values};
 
 const GROUP: usize = CacheRef::GROUP;
 /// Positions per chunk; chunks begin at its multiples.
-const CHUNK: usize = 64;
+pub(in crate::kernels) const CHUNK: usize = 64;
 /// Sixteen positions each, as keys are interleaved.
 const BLOCKS: usize = CHUNK / LANES;
 
@@ -51,7 +51,7 @@ pub(in crate::kernels) unsafe fn attend<I: Isa, O: Outlined>(a: &Attend<'_>) {
     unsafe {
         match (a.keys, a.values) {
             (CacheRef::F16(keys), CacheRef::F16(values)) if cfg!(feature = "cache_f16") => {
-                queries::<I, O, _>(a, keys, values);
+                I::attend_halves::<O>(a, keys, values);
             }
             (CacheRef::F32(keys), CacheRef::F32(values)) if cfg!(feature = "cache_f32") => {
                 queries::<I, O, _>(a, keys, values);
@@ -69,8 +69,14 @@ pub(in crate::kernels) unsafe fn attend<I: Isa, O: Outlined>(a: &Attend<'_>) {
 
 /// # Safety
 /// As [`attend`].
-#[inline(always)]
-unsafe fn queries<I: Isa, O: Outlined, C: Cached>(a: &Attend<'_>, keys: C, values: C) {
+#[cfg_attr(not(bantam_arm_fpv4), inline(always))]
+// Half floats have a way of their own there, which need not have the stack that other types take.
+#[cfg_attr(bantam_arm_fpv4, inline(never))]
+pub(in crate::kernels) unsafe fn queries<I: Isa, O: Outlined, C: Cached>(
+    a: &Attend<'_>,
+    keys: C,
+    values: C,
+) {
     let mut query = a.queries.start;
     while query < a.queries.end {
         let n = (a.queries.end - query).min(I::QUERIES).min(I::ACCUMULATORS).max(1);
@@ -193,7 +199,14 @@ pub(in crate::kernels) fn weigh<I: Isa>(
     lanes: Range<usize>,
     state: &mut QueryState<'_>,
 ) {
-    if const { I::Lanes::WIDE } && lanes == (0..CHUNK) {
+    if const { !I::Lanes::WIDE } {
+        let (first, max, total) = (lanes.start, &mut state.max, &mut state.total);
+        if let Some(e) = state.e.as_flattened_mut().get_mut(lanes) {
+            weigh_each(&a.shape, first, e, max, total, state.out);
+        }
+        return;
+    }
+    if lanes == (0..CHUNK) {
         weigh_chunk::<I>(a, state);
         return;
     }
@@ -206,7 +219,7 @@ pub(in crate::kernels) fn weigh<I: Isa>(
     };
     let mut greatest = I::Lanes::splat(f32::NEG_INFINITY);
     for b in blocks.clone() {
-        let mut s = scaled::<I>(a, &state.e[b]);
+        let mut s = scaled(&a.shape, I::Lanes::load(&state.e[b]));
         let (first, end) = part(b);
         if end - first < LANES {
             s = s.keep(first, end, f32::NEG_INFINITY);
@@ -234,7 +247,7 @@ fn weigh_chunk<I: Isa>(a: &Attend<'_>, state: &mut QueryState<'_>) {
     let mut s = [I::Lanes::splat(0.0); BLOCKS];
     let mut greatest = I::Lanes::splat(f32::NEG_INFINITY);
     for (s, e) in s.iter_mut().zip(&state.e) {
-        *s = scaled::<I>(a, e);
+        *s = scaled(&a.shape, I::Lanes::load(e));
         greatest = s.max(greatest);
     }
     let mut total = state.raise::<I>(greatest.greatest());
@@ -247,13 +260,49 @@ fn weigh_chunk<I: Isa>(a: &Attend<'_>, state: &mut QueryState<'_>) {
     total.store(&mut state.total);
 }
 
-/// The scores of a block, scaled and capped.
+/// As [`weigh`] for positions from `first` on, one after another.
+pub(in crate::kernels) fn weigh_each(
+    shape: &AttentionShape,
+    first: usize,
+    e: &mut [f32],
+    max: &mut f32,
+    total: &mut [f32; LANES],
+    out: &mut [f32],
+) {
+    /// A function of its own, as it is long where there is no register to keep what it needs.
+    #[inline(never)]
+    fn exp_of(x: f32) -> f32 {
+        exp(x)
+    }
+    let mut greatest = f32::NEG_INFINITY;
+    for s in e.iter_mut() {
+        *s = scaled(shape, *s);
+        greatest = Float::max(*s, greatest);
+    }
+    if greatest > *max {
+        // What was added up under a maximum of -∞ is 0, or a NaN: a factor does not change it.
+        if *max > f32::NEG_INFINITY {
+            let factor = exp_of(*max - greatest);
+            for sum in out.iter_mut().chain(total.iter_mut()) {
+                *sum *= factor;
+            }
+        }
+        *max = greatest;
+    }
+    for (t, s) in (first..).zip(e) {
+        *s = exp_of(*s - *max);
+        total[t % LANES] += *s;
+    }
+}
+
+/// Scores, scaled and capped.
 #[inline(always)]
-fn scaled<I: Isa>(a: &Attend<'_>, s: &[f32; LANES]) -> I::Lanes {
-    let s = I::Lanes::load(s) * I::Lanes::splat(a.shape.scale);
-    match a.shape.soft_cap {
-        Some(cap) => soft_cap(s, cap),
-        None => s,
+fn scaled<F: Float>(shape: &AttentionShape, s: F) -> F {
+    let s = s * F::splat(shape.scale);
+    match shape.soft_cap {
+        // Only these models have one.
+        Some(cap) if cfg!(feature = "gemma3") => soft_cap(s, cap),
+        _ => s,
     }
 }
 

@@ -1,5 +1,5 @@
-//! Kernels over floats in assembly, for a microcontroller's FPU: what is done to a value is done in
-//! its registers, which the compiler's code leaves for every fused multiply-add (see `float`).
+//! Activation functions, and activations to integers, on a microcontroller's FPU: in assembly, so that
+//! a value stays in its registers, which the compiler's code leaves for every fused multiply-add.
 
 use core::arch::asm;
 
