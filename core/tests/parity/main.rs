@@ -10,6 +10,7 @@ mod source;
 mod stored;
 
 use bantam_core::cache::CacheType;
+use bantam_core::half::f16_to_f32;
 use bantam_core::kernels::{ActGroup, Acts, AttentionShape, KernelSet, Product, RopePairs};
 use bantam_core::par::Serial;
 use bantam_core::quant::{Activation, GgmlType, quantize_row, quantize_row_weighted};
@@ -446,6 +447,28 @@ parity! {
             })
         })
     }
+}
+
+/// Every half float, the middle between it and the next, where rounding turns, and the floats on
+/// either side of that; and NaN of either sign, signaling too, whatever their payload.
+#[test]
+fn store_f16_at_every_turn() {
+    let mut x = Vec::new();
+    for half in 0..0x7C00u16 {
+        let low = f16_to_f32(half);
+        let high = if half == 0x7BFF { 65536.0 } else { f16_to_f32(half + 1) };
+        let middle = low + (high - low) / 2.0;
+        x.extend([low, middle.next_down(), middle, middle.next_up()]);
+    }
+    x.extend([0x7F80_0000, 0x7F80_0001, 0x7FA0_0000, 0x7FC0_0000, 0x7FFF_FFFF].map(f32::from_bits));
+    let x: Vec<f32> = x.iter().flat_map(|&x| [x, -x]).collect();
+    let want = definition::store_f16(&x);
+    Case::new("all halves", integers(&want), move |set| {
+        let mut out = vec![UNTOUCHED_HALF; x.len()];
+        set.store_f16(&x, &mut out);
+        integers(&out)
+    })
+    .check("store_f16");
 }
 
 #[test]
