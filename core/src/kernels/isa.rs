@@ -8,6 +8,7 @@ use super::generic::attention::{self, Cached, QueryState, Slice};
 use super::generic::floats::Weights;
 use super::generic::{float, matmul, quantize, store};
 use super::lanes::Lanes;
+use crate::math::exp;
 #[cfg(not(target_os = "none"))]
 use crate::quant::{self, GgmlType, QuantError};
 
@@ -53,6 +54,15 @@ pub(super) trait Isa {
     #[inline(always)]
     fn silu_mul(gate: &mut [f32], up: &[f32]) {
         float::silu_mul::<Self::Lanes>(gate, up);
+    }
+
+    /// `x[i] = e^(x[i] − max)`. A function of its own, as the exponential is long where there is no
+    /// register to keep what it needs.
+    #[inline(never)]
+    fn exp_beyond(x: &mut [f32], max: f32) {
+        for x in x {
+            *x = exp(*x - max);
+        }
     }
 
     /// Weight rows times activations, by formats.

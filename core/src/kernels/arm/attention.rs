@@ -7,6 +7,7 @@
 use core::arch::asm;
 use core::ops::Range;
 
+use super::dsp::Dsp;
 use super::float::half;
 use super::floats::divide_by_sum;
 use crate::kernels::args::{Attend, AttentionShape};
@@ -63,8 +64,8 @@ fn attend_by_two(
         }
         let a_e = a_e.get_mut(lanes.clone())?;
         let b_e = b_e.get_mut(lanes.clone()).unwrap_or_default();
-        weigh_each(shape, lanes.start, a_e, &mut a_max, &mut a_total, a_out);
-        weigh_each(shape, lanes.start, b_e, &mut b_max, &mut b_total, b_out);
+        weigh_each::<Dsp>(shape, lanes.start, a_e, &mut a_max, &mut a_total, a_out);
+        weigh_each::<Dsp>(shape, lanes.start, b_e, &mut b_max, &mut b_total, b_out);
         let values = values.get((start + lanes.start) * head_dim..)?;
         add_products([a_e, b_e], values, head_dim, [a_out, b_out]);
         start += CHUNK;

@@ -20,7 +20,7 @@ use crate::kernels::isa::{Isa, Outlined, kernel_table};
 use crate::kernels::lanes::Registers;
 use crate::math::LANES;
 
-struct Dsp;
+pub(super) struct Dsp;
 
 pub(in crate::kernels) static TABLE: Table = kernel_table!("arm/dsp", Dsp, || true);
 
@@ -37,6 +37,11 @@ impl Isa for Dsp {
     #[cfg(bantam_arm_fpv4)]
     fn silu_mul(gate: &mut [f32], up: &[f32]) {
         super::activations::silu_mul(gate, up);
+    }
+
+    #[cfg(bantam_arm_fpv4)]
+    fn exp_beyond(x: &mut [f32], max: f32) {
+        super::activations::exp_beyond(x, max);
     }
 
     #[inline(always)]

@@ -9,6 +9,7 @@ mod scores;
 mod values;
 
 use core::ops::Range;
+use core::slice;
 
 use crate::kernels::args::{Attend, AttentionShape, CacheRef};
 use crate::kernels::isa::{Isa, Outlined};
@@ -202,7 +203,7 @@ pub(in crate::kernels) fn weigh<I: Isa>(
     if const { !I::Lanes::WIDE } {
         let (first, max, total) = (lanes.start, &mut state.max, &mut state.total);
         if let Some(e) = state.e.as_flattened_mut().get_mut(lanes) {
-            weigh_each(&a.shape, first, e, max, total, state.out);
+            weigh_each::<I>(&a.shape, first, e, max, total, state.out);
         }
         return;
     }
@@ -261,7 +262,7 @@ fn weigh_chunk<I: Isa>(a: &Attend<'_>, state: &mut QueryState<'_>) {
 }
 
 /// As [`weigh`] for positions from `first` on, one after another.
-pub(in crate::kernels) fn weigh_each(
+pub(in crate::kernels) fn weigh_each<I: Isa>(
     shape: &AttentionShape,
     first: usize,
     e: &mut [f32],
@@ -269,11 +270,6 @@ pub(in crate::kernels) fn weigh_each(
     total: &mut [f32; LANES],
     out: &mut [f32],
 ) {
-    /// A function of its own, as it is long where there is no register to keep what it needs.
-    #[inline(never)]
-    fn exp_of(x: f32) -> f32 {
-        exp(x)
-    }
     let mut greatest = f32::NEG_INFINITY;
     for s in e.iter_mut() {
         *s = scaled(shape, *s);
@@ -282,15 +278,16 @@ pub(in crate::kernels) fn weigh_each(
     if greatest > *max {
         // What was added up under a maximum of -∞ is 0, or a NaN: a factor does not change it.
         if *max > f32::NEG_INFINITY {
-            let factor = exp_of(*max - greatest);
+            let mut factor = *max;
+            I::exp_beyond(slice::from_mut(&mut factor), greatest);
             for sum in out.iter_mut().chain(total.iter_mut()) {
                 *sum *= factor;
             }
         }
         *max = greatest;
     }
+    I::exp_beyond(e, *max);
     for (t, s) in (first..).zip(e) {
-        *s = exp_of(*s - *max);
         total[t % LANES] += *s;
     }
 }
