@@ -215,7 +215,7 @@ pub(super) fn kind<'s>(text: &'s [u8], slot: &Item<'_>) -> Option<Kind<'s>> {
         b"=time" => Some(Kind::Time),
         [b'=', b'i', b'n', b't', b':', bounds @ ..] => Some(Kind::Number(bounds, Unit::Whole)),
         [b'=', b'd', b'e', b'c', b':', bounds @ ..] => Some(Kind::Number(bounds, Unit::Tenth)),
-        [b'=', list @ ..] if !list.iter().any(|&b| b == b':') => {
+        [b'=', list @ ..] if until(list, 0, b":").len() == list.len() => {
             Some(Kind::Choice((at + 1) as u16))
         }
         _ => None,
