@@ -43,6 +43,8 @@ const BUDGET: (&str, usize) = ("thumbv7em-none-eabihf", 64 << 10);
 
 /// What the bundled model may take of a 32-bit board's RAM beside its keys and values, in bytes.
 const RAM_BUDGET: usize = 32 << 10;
+/// The board on which instructions for 100 multiplications and additions have a budget, and it.
+const INSTRUCTIONS_BUDGET: (&str, usize) = ("qemu-m7", 160);
 
 /// All sizes, and what they were measured with.
 #[derive(Debug, Serialize, Deserialize)]
@@ -50,18 +52,20 @@ struct Sizes {
     commit: String,
     rows: Vec<Row>,
     #[serde(default)]
-    firmware: Vec<Memory>,
+    firmware: Vec<Firmware>,
 }
 
-/// What firmware says that it takes of a board's RAM, in bytes.
+/// What firmware says that it takes: of a board's RAM, in bytes, and of its time.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
-struct Memory {
+struct Firmware {
     board: String,
     /// The model's memory beside keys and values: scratch, tables, and the tokenizer's.
     beyond_kv: usize,
     /// The most of the stack that was used, and the bound that the firmware holds itself to.
     stack: usize,
     stack_bound: usize,
+    /// Instructions for 100 multiply-accumulates of a token, of the model that takes more.
+    instructions: usize,
 }
 
 /// What a build takes, in bytes.
@@ -83,6 +87,11 @@ impl Row {
         self.code + self.constants
     }
 
+    /// Whether it is what has a budget.
+    fn is_budgeted(&self) -> bool {
+        (&*self.target, &*self.features, &*self.opt_level) == (BUDGET.0, "bundled", "s")
+    }
+
     fn is_like(&self, other: &Self) -> bool {
         (&self.target, &self.features, &self.opt_level)
             == (&other.target, &other.features, &other.opt_level)
@@ -92,8 +101,8 @@ impl Row {
 /// Builds, links and measures the library for every bare target.
 ///
 /// # Errors
-/// When a build fails, when something that can panic was linked, and when firmware takes more
-/// memory than it may.
+/// When a build fails, when something that can panic was linked, and when core or firmware takes more
+/// than it may.
 pub(crate) fn run(cx: &Context, options: &Options) -> Result<Ran> {
     let kept = fs::read(cx.root().join(RECORD)).ok();
     let kept = kept.map(|bytes| serde_json::from_slice::<Sizes>(&bytes)).transpose();
@@ -118,10 +127,14 @@ pub(crate) fn run(cx: &Context, options: &Options) -> Result<Ran> {
         println!("{:#}", serde_json::to_value(&sizes)?);
     } else {
         print(&sizes.rows, &kept);
-        print_memory(&sizes.firmware);
+        print_firmware(&sizes.firmware);
     }
-    for memory in &sizes.firmware {
-        memory.check()?;
+    for firmware in &sizes.firmware {
+        firmware.check()?;
+    }
+    let over = |row: &&Row| row.is_budgeted() && row.flash() > BUDGET.1;
+    if let Some(row) = sizes.rows.iter().find(over) {
+        bail!("{}: {} bytes of flash, more than {}", row.target, row.flash(), BUDGET.1);
     }
     if options.keep {
         let path = cx.root().join(RECORD);
@@ -224,7 +237,7 @@ pub(crate) fn measure(program: &[u8]) -> Result<[usize; 3]> {
 
 /// What the logs of the boards' own programs say of memory; `cargo xtask firmware` holds the
 /// programs to them.
-fn firmware(boards: &Path) -> Result<Vec<Memory>> {
+fn firmware(boards: &Path) -> Result<Vec<Firmware>> {
     let mut all = Vec::new();
     for board in fs::read_dir(boards).with_context(|| format!("no {}", boards.display()))? {
         let name = board?.file_name().to_string_lossy().into_owned();
@@ -232,14 +245,14 @@ fn firmware(boards: &Path) -> Result<Vec<Memory>> {
             continue;
         };
         // One whose work is done in C says nothing of memory.
-        all.extend(Memory::of_log(&name, &log));
+        all.extend(Firmware::of_log(&name, &log));
     }
     ensure!(!all.is_empty(), "no log of firmware says what memory it takes");
     all.sort_by(|a, b| a.board.cmp(&b.board));
     Ok(all)
 }
 
-impl Memory {
+impl Firmware {
     /// Reads a log.
     fn of_log(board: &str, log: &str) -> Option<Self> {
         let number_before = |text: &str| {
@@ -247,33 +260,54 @@ impl Memory {
             before.rsplit(|c: char| !c.is_ascii_digit()).next()?.parse::<usize>().ok()
         };
         let model = number_before(" in RAM: ")?;
-        Some(Memory {
+        Some(Firmware {
             board: board.to_owned(),
             beyond_kv: model.checked_sub(number_before(" keys and values")?)?,
             stack: number_before(" bytes of stack used")?,
             stack_bound: number_before(" at most")?,
+            instructions: log
+                .split(" for 100 multiply-accumulates")
+                .filter_map(|before| before.rsplit(' ').next()?.parse().ok())
+                .max()?,
         })
     }
 
     fn check(&self) -> Result<()> {
-        let Memory { board, beyond_kv, stack, stack_bound } = self;
+        let Firmware { board, beyond_kv, stack, stack_bound, instructions } = self;
         ensure!(
             *beyond_kv <= RAM_BUDGET,
             "{board}: {beyond_kv} bytes of RAM beside keys and values, more than {RAM_BUDGET}"
         );
         ensure!(stack <= stack_bound, "{board}: {stack} bytes of stack, more than {stack_bound}");
+        let (budgeted, most) = INSTRUCTIONS_BUDGET;
+        // The log leaves parts of one out.
+        ensure!(
+            board != budgeted || *instructions < most,
+            "{board}: {instructions} instructions for 100 multiply-accumulates, more than {most}"
+        );
         Ok(())
     }
 }
 
-fn print_memory(all: &[Memory]) {
+fn print_firmware(all: &[Firmware]) {
     println!(
-        "\nRAM of the firmware with the bundled model, in bytes, as its logs in boards/ have it.\n\
-         {:<14} {:>14} {:>8} {:>8} {:>8}",
-        "board", "beside KV", "at most", "stack", "at most"
+        "\nFirmware with the bundled model, as its logs in boards/ have it: bytes of RAM, and \
+         instructions\nfor 100 multiply-accumulates of a token ({} may take {}).\n\
+         {:<14} {:>14} {:>8} {:>8} {:>8} {:>13}",
+        INSTRUCTIONS_BUDGET.0,
+        INSTRUCTIONS_BUDGET.1,
+        "board",
+        "beside KV",
+        "at most",
+        "stack",
+        "at most",
+        "instructions"
     );
-    for Memory { board, beyond_kv, stack, stack_bound } in all {
-        println!("{board:<14} {beyond_kv:>14} {RAM_BUDGET:>8} {stack:>8} {stack_bound:>8}");
+    for Firmware { board, beyond_kv, stack, stack_bound, instructions } in all {
+        println!(
+            "{board:<14} {beyond_kv:>14} {RAM_BUDGET:>8} {stack:>8} {stack_bound:>8} \
+             {instructions:>13}"
+        );
     }
 }
 
@@ -290,7 +324,7 @@ fn print(rows: &[Row], kept: &[Row]) {
             Some(kept) => format!("{:+} bytes", row.flash() as i64 - kept.flash() as i64),
             None => "nothing kept".to_owned(),
         };
-        if (row.target.as_str(), row.features.as_str()) == (BUDGET.0, "bundled") {
+        if row.is_budgeted() {
             let fits = if row.flash() <= BUDGET.1 { "within" } else { "OVER" };
             note += &format!("; {fits} the budget of {} KiB", BUDGET.1 >> 10);
         }
@@ -312,27 +346,32 @@ mod tests {
         assert_eq!(functions(header), ["bantam_open", "bantam_step"]);
     }
     const LOG: &str = "info  m: 900 bytes in flash; 496128 in RAM: 468160 keys and values, 11200 scratch\n\
+        info  about 2000 instructions a token of an answer, 157 for 100 multiply-accumulates\n\
+        info  about 2010 instructions a token of an answer, 159 for 100 multiply-accumulates\n\
         info  about 12532 bytes of stack used, of 16384 at most\nexit status 0\n";
 
     #[test]
-    fn memory_is_read_from_a_log_and_held_to_its_bounds() {
-        let memory = Memory::of_log("m7", LOG).unwrap();
-        assert_eq!((memory.beyond_kv, memory.stack, memory.stack_bound), (27_968, 12_532, 16_384));
-        memory.check().unwrap();
+    fn what_a_log_says_is_held_to_its_bounds() {
+        let said = Firmware::of_log("qemu-m7", LOG).unwrap();
+        assert_eq!((said.beyond_kv, said.stack, said.stack_bound), (27_968, 12_532, 16_384));
+        assert_eq!(said.instructions, 159);
+        said.check().unwrap();
         for (was, is, says) in [
             ("496128 in RAM", "500929 in RAM", "32769 bytes of RAM"),
             ("12532 bytes", "16385 bytes", "16385 bytes of stack"),
+            ("157 for", "160 for", "160 instructions"),
         ] {
-            let error = Memory::of_log("m7", &LOG.replace(was, is)).unwrap().check().unwrap_err();
+            let error =
+                Firmware::of_log("qemu-m7", &LOG.replace(was, is)).unwrap().check().unwrap_err();
             assert!(error.to_string().contains(says), "{error}");
         }
-        assert_eq!(Memory::of_log("m7", "info  about 12532 bytes of stack used"), None);
+        assert_eq!(Firmware::of_log("m7", "info  about 12532 bytes of stack used"), None);
     }
 
     #[test]
-    fn every_board_but_the_one_in_c_says_what_memory_it_takes() {
+    fn every_board_but_the_one_in_c_says_what_it_takes() {
         let all = firmware(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../boards")).unwrap();
-        let names: Vec<_> = all.iter().map(|memory| memory.board.as_str()).collect();
+        let names: Vec<_> = all.iter().map(|said| said.board.as_str()).collect();
         assert_eq!(names, ["qemu-aarch64", "qemu-m33", "qemu-m4", "qemu-m7", "qemu-riscv"]);
     }
 }
