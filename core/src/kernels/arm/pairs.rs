@@ -277,7 +277,7 @@ macro_rules! bytes_step {
             "pkhbt r12, r5, r12\n",
             bytes!("smlad", "r4", "r0", "r1", "r7"),
             bytes!("smlad", "r12", "r2", "r3", "r7"),
-            "ldrd r4, r12, [r11], #8\n",
+            "ldmia r11!, {{r4, r12}}\n",
             "pkhbt lr, r12, lr\n",
             bytes!("smlad", "r4", "r0", "r1", "r8"),
             bytes!("smlad", "lr", "r2", "r3", "r8"),
@@ -314,7 +314,7 @@ macro_rules! nibbles_step {
             "ldrd r4, r5, [r10], #8\n",
             $($a,)?
             nibbles!("r4", "r7"),
-            "ldrd r4, lr, [r11], #8\n",
+            "ldmia r11!, {{r4, lr}}\n",
             $($b,)?
             nibbles!("r4", "r8"),
             "ldmia r9!, {{r0-r3}}\n",
@@ -370,13 +370,13 @@ macro_rules! code {
         unsafe fn $name(rows: &mut Rows) {
             // SAFETY: the target has the instructions. They read two groups after the other up to
             // `x_end`, of each row two blocks for each of them, and read and write two results at a
-            // time up to `out_end`, all of which `Rows` promises; r6 and r7, which the compiler
-            // does not give away, and the stack are left as they were.
+            // time up to `out_end`, all of which `Rows` promises; r6, r7 and r11, which the
+            // compiler does not give away in either state, and the stack are left as they were.
             unsafe {
                 asm!(
                     // Where `Rows` and the end of `x` are stays on the stack.
                     "ldr r1, [r0, #{x_end}]",
-                    "push {{r0, r1, r6, r7}}",
+                    "push {{r0, r1, r6, r7, r11}}",
                     "ldrd r10, r11, [r0, #{a}]",
                     "ldmia r0, {{r1-r5}}",
                     $($once,)*
@@ -403,7 +403,7 @@ macro_rules! code {
                     "add r11, r2",
                     "cmp r1, r4",
                     "bne 1b",
-                    "pop {{r0, r1, r6, r7}}",
+                    "pop {{r0, r1, r6, r7, r11}}",
                     "b 5f",
                     // One accumulator or both are no number.
                     "4:",
@@ -423,7 +423,7 @@ macro_rules! code {
                     a = const offset_of!(Rows, a),
                     inout("r0") &raw mut *rows => _,
                     out("r1") _, out("r2") _, out("r3") _, out("r4") _, out("r5") _, out("r8") _,
-                    out("r9") _, out("r10") _, out("r11") _, out("r12") _, out("r14") _,
+                    out("r9") _, out("r10") _, out("r12") _, out("r14") _,
                     out("s0") _, out("s1") _, out("s2") _, out("s3") _, out("s4") _, out("s5") _,
                     out("s6") _, out("s7") _, out("s8") _, out("s9") _, out("s10") _, out("s11") _,
                     out("s12") _, out("s13") _, out("s14") _, out("s15") _,
@@ -456,7 +456,7 @@ code! {
 
 code! {
     /// Of two blocks of 18 bytes; as [`q8_0`], but the first words wait in the FPU.
-    q4_0: ["mov r12, #0x000F000F"], [
+    q4_0: ["movw r12, #0xF", "movt r12, #0xF"], [
         "ldr r4, [r10], #4",
         "ldr r5, [r11], #4",
         "vldmia r9!, {{s2-s9}}",
@@ -476,7 +476,7 @@ code! {
 
 code! {
     /// Blocks of 20 bytes, which have whole words.
-    q4_1: ["mov r12, #0x000F000F"], [
+    q4_1: ["movw r12, #0xF", "movt r12, #0xF"], [
         "ldr r4, [r10], #4",
         "ldr r5, [r11], #4",
         "vldmia r9!, {{s2-s9}}",
