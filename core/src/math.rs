@@ -12,6 +12,7 @@ mod angles;
 pub(crate) mod fpv4;
 #[cfg(bantam_riscv_f)]
 mod riscv_f;
+mod soft;
 
 pub use angles::{Wide, sin_cos};
 
@@ -34,26 +35,7 @@ pub fn fma(a: f32, b: f32, c: f32) -> f32 {
     #[cfg(all(not(feature = "std"), bantam_riscv_f))]
     return riscv_f::fma(a, b, c);
     #[cfg(not(any(feature = "std", bantam_arm_fpv4, bantam_riscv_f)))]
-    return fma_exact(a, b, c);
-}
-
-/// `a·b + c` with one rounding, from f64 additions and multiplications alone.
-///
-/// The product of two f32 is exact in f64. The sum is rounded to odd at 53 bits, after which the
-/// rounding to 24 bits equals a single one (Boldo and Melquiond, "Emulation of a FMA and
-/// correctly rounded sums", IEEE Trans. Computers 2008).
-#[cfg_attr(any(feature = "std", bantam_arm_fpv4, bantam_riscv_f), allow(dead_code))]
-pub(crate) fn fma_exact(a: f32, b: f32, c: f32) -> f32 {
-    let (product, c) = (f64::from(a) * f64::from(b), f64::from(c));
-    let sum = product + c;
-    let c_part = sum - product;
-    let error = (product - (sum - c_part)) + (c - c_part);
-    let bits = sum.to_bits();
-    if !sum.is_finite() || error == 0.0 || bits & 1 == 1 {
-        return sum as f32;
-    }
-    let away_from_zero = (error > 0.0) == (sum > 0.0);
-    f64::from_bits(if away_from_zero { bits + 1 } else { bits - 1 }) as f32
+    return soft::fma(a, b, c);
 }
 
 /// `√x`, correctly rounded; NaN below zero.
@@ -66,47 +48,7 @@ pub fn sqrt(x: f32) -> f32 {
     #[cfg(all(not(feature = "std"), bantam_riscv_f))]
     return riscv_f::sqrt(x);
     #[cfg(not(any(feature = "std", bantam_arm_fpv4, bantam_riscv_f)))]
-    return sqrt_exact(x);
-}
-
-/// `√x`, correctly rounded, one result bit at a time.
-#[cfg_attr(any(feature = "std", bantam_arm_fpv4, bantam_riscv_f), allow(dead_code))]
-pub(crate) fn sqrt_exact(x: f32) -> f32 {
-    if x.is_nan() || x < 0.0 {
-        return CANONICAL_NAN;
-    }
-    if x == 0.0 || x == f32::INFINITY {
-        return x;
-    }
-    let bits = x.to_bits();
-    let (mut exponent, mut mantissa) = ((bits >> 23) as i32, bits & 0x7F_FFFF);
-    if exponent == 0 {
-        let shift = mantissa.leading_zeros() - 8;
-        mantissa <<= shift;
-        exponent = 1 - shift as i32;
-    } else {
-        mantissa |= 0x80_0000;
-    }
-    // x = mantissa · 2^(exponent - 150); give the root 25 bits and an even exponent.
-    let power = exponent - 150;
-    let shift = if power % 2 == 0 { 26 } else { 25 };
-    let mut rest = u64::from(mantissa) << shift;
-    let mut root = 0u64;
-    let mut bit = 1u64 << 48;
-    while bit != 0 {
-        if rest >= root + bit {
-            rest -= root + bit;
-            root = (root >> 1) + bit;
-        } else {
-            root >>= 1;
-        }
-        bit >>= 2;
-    }
-    // `root` has 25 bits: 24 and a rounding bit. A root is never exactly half way.
-    let rounded = (root >> 1) as u32 + (root & 1) as u32;
-    // The value is rounded · 2^((power - shift)/2 + 1); multiply by that exact power of two.
-    let scale = (power - shift) / 2 + 1;
-    rounded as f32 * f32::from_bits(((scale + 127) as u32) << 23)
+    return soft::sqrt_exact(x);
 }
 
 /// Lanes of every float reduction.

@@ -142,6 +142,9 @@ pub fn for_each_part<T: Send>(
     });
 }
 
+/// What is called for each row of three slices, with its number.
+type EachRow3<'f, A, B, C> = &'f (dyn Fn(usize, &mut [A], &mut [B], &mut [C]) + Sync);
+
 /// Calls `f(row, a, b, c)` for three slices cut into as many rows, of `lens` elements each.
 ///
 /// Rows without a counterpart in all three are left out.
@@ -149,7 +152,7 @@ pub fn for_each_row3<A: Send, B: Send, C: Send>(
     parallel: &dyn Parallel,
     (a, b, c): (&mut [A], &mut [B], &mut [C]),
     lens: [usize; 3],
-    f: &(dyn Fn(usize, &mut [A], &mut [B], &mut [C]) + Sync),
+    f: EachRow3<'_, A, B, C>,
 ) {
     let [len_a, len_b, len_c] = [lens[0].max(1), lens[1].max(1), lens[2].max(1)];
     let n = (a.len() / len_a).min(b.len() / len_b).min(c.len() / len_c);

@@ -5,14 +5,14 @@
 const fn high(a: u64, b: u64) -> u64 {
     let [a1, a0] = [a >> 32, a & 0xFFFF_FFFF];
     let [b1, b0] = [b >> 32, b & 0xFFFF_FFFF];
-    let low = a1 * b0 + (a0 * b0 >> 32);
+    let low = a1 * b0 + ((a0 * b0) >> 32);
     let middle = a0 * b1 + (low & 0xFFFF_FFFF);
     a1 * b1 + (low >> 32) + (middle >> 32)
 }
 
 /// As [`high`], of 32 bits.
 const fn high32(a: u32, b: u32) -> u32 {
-    (a as u64 * b as u64 >> 32) as u32
+    ((a as u64 * b as u64) >> 32) as u32
 }
 
 /// `2^exponent` of a normal f32; 0 below them and infinite above.
@@ -141,10 +141,10 @@ pub fn sin_cos(theta: f32) -> (f32, f32) {
     // Quarter turns: a whole number and a part of 2^64, once 64 + 32 bits are shifted.
     let shift = exponent.unsigned_abs() & 63;
     let mantissa = u64::from(bits & 0x7F_FFFF | 0x80_0000);
-    let low = mantissa * FRAC_2_PI[1] + (mantissa * FRAC_2_PI[2] >> 32);
+    let low = mantissa * FRAC_2_PI[1] + ((mantissa * FRAC_2_PI[2]) >> 32);
     let upper = mantissa * FRAC_2_PI[0] + (low >> 32);
     let (whole, part) = (upper >> 32, upper << 32 | low & 0xFFFF_FFFF);
-    let part = part >> shift | whole << (64 - shift & 63);
+    let part = part >> shift | whole << ((64 - shift) & 63);
     // The nearest whole number, and what the angle is from there. It is never 0 but for lack of bits.
     let quarter = (whole >> shift) + (part >> 63);
     let (below, part) = (part >> 63 == 1, (part as i64).unsigned_abs() | 1);
@@ -152,8 +152,8 @@ pub fn sin_cos(theta: f32) -> (f32, f32) {
     // In radians x = mantissa · 2^(−31 − zeros); the mantissa has 31 or 32 bits.
     let zeros = part.leading_zeros();
     let part = part << zeros;
-    let radians = (part >> 32) * FRAC_PI_4 + ((part & 0xFFFF_FFFF) * FRAC_PI_4 >> 32);
-    let mantissa = (radians + (1 << 31) >> 32) as u32;
+    let radians = (part >> 32) * FRAC_PI_4 + (((part & 0xFFFF_FFFF) * FRAC_PI_4) >> 32);
+    let mantissa = ((radians + (1 << 31)) >> 32) as u32;
     let x = (u64::from(mantissa) << 1 >> zeros) as u32;
     let z = high32(x, x);
     let series = |f: [u32; 5]| f.into_iter().rev().fold(0, |sum, f| high32(z, f - sum));

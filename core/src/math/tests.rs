@@ -1,3 +1,4 @@
+use super::soft::{fma_by_f64, fma_in_integers, sqrt_exact};
 use super::*;
 use proptest::prelude::*;
 
@@ -129,22 +130,80 @@ proptest! {
     #[test]
     fn software_fma_equals_hardware(a: u32, b: u32, c: u32) {
         let (a, b, c) = (f32::from_bits(a), f32::from_bits(b), f32::from_bits(c));
-        let (got, want) = (fma_exact(a, b, c), a.mul_add(b, c));
-        prop_assert!(got.to_bits() == want.to_bits() || (got.is_nan() && want.is_nan()));
+        let same = |got: f32, want: f32| {
+            got.to_bits() == want.to_bits() || (got.is_nan() && want.is_nan())
+        };
+        let want = a.mul_add(b, c);
+        prop_assert!(same(fma_by_f64(a, b, c), want));
+        prop_assert!(same(fma_in_integers(a, b, c), want));
         #[cfg(bantam_arm_fpv4)]
         {
-            let (got, root) = (fpv4::fma(a, b, c), fpv4::sqrt(a));
-            prop_assert!(got.to_bits() == want.to_bits() || (got.is_nan() && want.is_nan()));
-            prop_assert!(root.to_bits() == a.sqrt().to_bits() || (root.is_nan() && a.sqrt().is_nan()));
+            prop_assert!(same(fpv4::fma(a, b, c), want));
+            prop_assert!(same(fpv4::sqrt(a), a.sqrt()));
         }
     }
 
-    /// Addends near the product's magnitude, where double rounding would show.
+    /// Addends near the product's magnitude, where double rounding would show, and results down to
+    /// the smallest subnormals.
     #[test]
-    fn software_fma_rounds_once(a in 1.0f32..2.0, b in 1.0f32..2.0, shift in -60i32..60, low: bool) {
-        let c = 2f32.powi(shift) * if low { -1.0 } else { 1.0 };
-        prop_assert_eq!(fma_exact(a, b, c).to_bits(), a.mul_add(b, c).to_bits());
-        let tiny = a * f32::MIN_POSITIVE;
-        prop_assert_eq!(fma_exact(tiny, b * 1e-3, c * 1e-40).to_bits(), tiny.mul_add(b * 1e-3, c * 1e-40).to_bits());
+    fn software_fma_rounds_once(
+        a in 1.0f32..2.0,
+        b in 1.0f32..2.0,
+        c in 1.0f32..2.0,
+        shift in -60i32..60,
+        down in 0i32..150,
+        negative: bool,
+        round: bool,
+    ) {
+        let sign = if negative { -1.0 } else { 1.0 };
+        // A power of two, or any mantissa.
+        let c = if round { sign } else { sign * c };
+        let power = |exponent: i32| {
+            let half = exponent / 2;
+            2f32.powi(half) * 2f32.powi(exponent - half)
+        };
+        for (a, b, c) in [
+            (a, b, power(shift) * c),
+            (a * power(-down), b, power(shift - down) * c),
+            (a * power(-down), b * power(-down / 2), power(shift - down - down / 2) * c),
+            (a, b, -(a * b)),
+        ] {
+            let want = a.mul_add(b, c).to_bits();
+            prop_assert_eq!(fma_by_f64(a, b, c).to_bits(), want, "{:e}·{:e} + {:e}", a, b, c);
+            prop_assert_eq!(fma_in_integers(a, b, c).to_bits(), want, "{:e}·{:e} + {:e}", a, b, c);
+        }
+    }
+}
+
+#[test]
+fn software_fma_at_its_edges() {
+    let edges = [
+        0.0,
+        1.0,
+        1.5,
+        f32::MAX,
+        f32::MIN_POSITIVE,
+        1e-45,
+        1.2e-38,
+        f32::EPSILON,
+        3e38,
+        f32::INFINITY,
+        f32::NAN,
+        2f32.powi(-75),
+        2f32.powi(-74),
+        2f32.powi(64),
+        16_777_215.0,
+    ];
+    let edges = edges.iter().flat_map(|&x| [x, -x]);
+    for a in edges.clone() {
+        for b in edges.clone() {
+            for c in edges.clone() {
+                let (got, want) = (fma_in_integers(a, b, c), a.mul_add(b, c));
+                assert!(
+                    got.to_bits() == want.to_bits() || (got.is_nan() && want.is_nan()),
+                    "{a:e}·{b:e} + {c:e}: {got:e}, not {want:e}"
+                );
+            }
+        }
     }
 }
