@@ -115,7 +115,7 @@ pub(crate) fn run(cx: &Context, options: &Options<'_>) -> Result<()> {
         return Ok(());
     };
     compiler
-        .cargo_in(cx, cx.root(), "build", target)
+        .cargo_in(cx, cx.root(), "build", &[target])
         .args(["--release", "--package", "bantam"])
         .run()?;
     let program = compiler.target_dir(cx).join(target).join("release/bantam");

@@ -19,7 +19,7 @@ pub(crate) struct Options {
 
 /// Enough, on each change, to see that a target works and that the known seeds pass; finding
 /// something new takes the nightly hours.
-const SECONDS: u32 = 20;
+const SECONDS: u32 = 10;
 
 impl Default for Options {
     fn default() -> Self {

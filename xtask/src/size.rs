@@ -168,7 +168,7 @@ fn build(
     let dir = cx.target_dir().join("size");
     let features_given = format!("{features},panic-handler");
     compiler
-        .cargo_in(cx, &cx.root().join("boards"), "rustc", target)
+        .cargo_in(cx, &cx.root().join("boards"), "rustc", &[target])
         .args(["--release", "--package", "bantam-c", "--crate-type", "staticlib"])
         .args(["--no-default-features", "--features", &features_given])
         .env("CARGO_TARGET_DIR", &dir)

@@ -178,27 +178,37 @@ impl Compiler {
         self.target_dir(cx).join("boards")
     }
 
-    /// `cargo SUBCOMMAND` on core for `target` with this compiler, in a target folder of its own.
-    fn cargo(self, cx: &Context, subcommand: &str, target: &str) -> Cmd {
-        self.cargo_in(cx, cx.root(), subcommand, target).args(["--package", "bantam-core"])
+    /// `cargo SUBCOMMAND` on core for some targets with this compiler, in a target folder of its own.
+    fn cargo(self, cx: &Context, subcommand: &str, targets: &[&str]) -> Cmd {
+        self.cargo_in(cx, cx.root(), subcommand, targets).args(["--package", "bantam-core"])
     }
 
     /// The same for the package in a folder.
-    pub(crate) fn cargo_in(self, cx: &Context, dir: &Path, subcommand: &str, target: &str) -> Cmd {
-        eprintln!("{target}: {}", self.name());
-        let mut cmd = Cmd::cargo().args([subcommand, "--target", target]).dir(dir);
+    pub(crate) fn cargo_in(
+        self,
+        cx: &Context,
+        dir: &Path,
+        subcommand: &str,
+        targets: &[&str],
+    ) -> Cmd {
+        eprintln!("{}: {}", targets.join(", "), self.name());
+        let mut cmd = Cmd::cargo().arg(subcommand).dir(dir);
         if self != Compiler::Default {
             // Another compiler's output would push out the default one's, and be pushed out.
             cmd = cmd.env("RUSTC", DEBIAN_RUSTC).env("CARGO_TARGET_DIR", self.target_dir(cx));
         }
         if self == Compiler::DebianBuildStd {
-            let parts = if target.contains("-none") { "core" } else { "std,panic_unwind,test" };
+            let bare = targets.iter().all(|target| target.contains("-none"));
+            let parts = if bare { "core" } else { "std,panic_unwind,test" };
             cmd = cmd.env("RUSTC_BOOTSTRAP", "1").arg(format!("-Zbuild-std={parts}"));
         }
-        if let Some(arch) = Arch::of_target(target).filter(|arch| !arch.is_here()) {
-            cmd = cmd.env(arch.variable("LINKER"), arch.linker());
-            if !arch.rustflags.is_empty() {
-                cmd = cmd.env(arch.variable("RUSTFLAGS"), arch.rustflags);
+        for target in targets {
+            cmd = cmd.args(["--target", target]);
+            if let Some(arch) = Arch::of_target(target).filter(|arch| !arch.is_here()) {
+                cmd = cmd.env(arch.variable("LINKER"), arch.linker());
+                if !arch.rustflags.is_empty() {
+                    cmd = cmd.env(arch.variable("RUSTFLAGS"), arch.rustflags);
+                }
             }
         }
         cmd
@@ -227,21 +237,26 @@ fn debian_sources() -> Option<PathBuf> {
 /// # Errors
 /// When a build fails.
 pub(crate) fn cross(cx: &Context) -> Result<Ran> {
-    let mut ran = Ran::No;
-    for target in TARGETS {
-        match Compiler::find(target) {
-            Some(compiler) => {
-                compiler.cargo(cx, "build", target).arg("--release").run()?;
-                ran = Ran::Yes;
-            }
-            None => {
-                cx.not_run(format!(
-                    "core for {target}: no compiler for it; `cargo xtask setup` gets one"
-                ));
-            }
+    // Those of one compiler together: core is a single crate, which keeps one CPU busy. A standard
+    // library that is built along is not the same for all.
+    let mut groups: Vec<(Compiler, Vec<&str>)> = Vec::new();
+    for &target in TARGETS {
+        let Some(compiler) = Compiler::find(target) else {
+            cx.not_run(format!(
+                "core for {target}: no compiler for it; `cargo xtask setup` gets one"
+            ));
+            continue;
+        };
+        let takes_more = |known| known == compiler && compiler != Compiler::DebianBuildStd;
+        match groups.iter_mut().find(|(known, _)| takes_more(*known)) {
+            Some((_, targets)) => targets.push(target),
+            None => groups.push((compiler, vec![target])),
         }
     }
-    Ok(ran)
+    for (compiler, targets) in &groups {
+        compiler.cargo(cx, "build", targets).arg("--release").run()?;
+    }
+    Ok(if groups.is_empty() { Ran::No } else { Ran::Yes })
 }
 
 /// What it takes to build core for Linux on some Arm CPU and to run it here.
@@ -269,7 +284,7 @@ impl EmulatedArm {
 
     /// `cargo SUBCOMMAND` on core for the emulated CPU.
     pub(crate) fn cargo(&self, cx: &Context, subcommand: &str) -> Cmd {
-        self.compiler.cargo(cx, subcommand, self.arch.target)
+        self.compiler.cargo(cx, subcommand, &[self.arch.target])
     }
 
     /// What the compiler calls itself.

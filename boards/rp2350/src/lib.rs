@@ -100,6 +100,6 @@ pub fn with_uart() -> impl Port {
     let Chip { watchdog, clocks, cycles, mut resets, io, pads, sio, uart, .. } = Chip::take();
     let clock_hz = clocks.system_clock.freq().to_Hz();
     let clock = clocks.peripheral_clock.freq();
-    let line = uart::Line::new(uart, io, pads, sio, &mut resets, clock);
+    let line = uart::line(uart, io, pads, sio, &mut resets, clock);
     Device::new(NAME, clock_hz, cycles, move || watchdog.feed(), line)
 }

@@ -1,13 +1,13 @@
 //! UART0 on the pins GP0 and GP1.
 
-use bantam_firmware::hardware::{self, Inbox};
+use bantam_firmware::hardware::{Inbox, Line, Uart};
 use cortex_m::peripheral::NVIC;
 use rp235x_hal::Sio;
 use rp235x_hal::fugit::HertzU32;
 use rp235x_hal::gpio::bank0::{Gpio0, Gpio1};
 use rp235x_hal::gpio::{FunctionUart, Pin, Pins, PullNone, PullUp};
 use rp235x_hal::pac::{IO_BANK0, Interrupt, PADS_BANK0, RESETS, SIO, UART0, interrupt};
-use rp235x_hal::uart::{DataBits, Reader, StopBits, UartConfig, UartPeripheral, Writer};
+use rp235x_hal::uart::{DataBits, Reader, StopBits, UartConfig, UartPeripheral};
 
 const BAUDS: HertzU32 = HertzU32::Hz(115_200);
 
@@ -15,45 +15,33 @@ type Ends = (Pin<Gpio0, FunctionUart, PullNone>, Pin<Gpio1, FunctionUart, PullUp
 
 static INBOX: Inbox<Reader<UART0, Ends>> = Inbox::new();
 
-/// The sending half; the other is its interrupt's.
-pub(crate) struct Line(Writer<UART0, Ends>);
-
-impl Line {
-    pub(crate) fn new(
-        uart: UART0,
-        io: IO_BANK0,
-        pads: PADS_BANK0,
-        sio: SIO,
-        resets: &mut RESETS,
-        clock: HertzU32,
-    ) -> Self {
-        let pins = Pins::new(io, pads, Sio::new(sio).gpio_bank0, resets);
-        // Nothing plugged in is a line at rest.
-        let ends = (pins.gpio0.reconfigure(), pins.gpio1.reconfigure());
-        let config = UartConfig::new(BAUDS, DataBits::Eight, None, StopBits::One);
-        let Ok(uart) = UartPeripheral::new(uart, ends, resets).enable(config, clock) else {
-            panic!("the UART cannot be set up")
-        };
-        let (mut reader, writer) = uart.split();
-        reader.enable_rx_interrupt();
-        INBOX.install(reader);
-        // SAFETY: its handler is below, and what it shares is behind a lock.
-        unsafe { NVIC::unmask(Interrupt::UART0_IRQ) };
-        Line(writer)
-    }
-}
-
-impl hardware::Line for Line {
-    fn poll(&mut self) {}
-
-    fn receive(&mut self, buffer: &mut [u8]) -> usize {
-        INBOX.take(buffer)
-    }
-
-    fn send(&mut self, bytes: &[u8]) -> Option<usize> {
-        // It always finds someone: a UART does not know whether anybody listens.
-        Some(self.0.write_raw(bytes).map_or(0, |rest| bytes.len() - rest.len()))
-    }
+/// Returns the line, 115200 bauds, 8N1.
+///
+/// # Panics
+/// When `rp235x-hal` refuses the rate.
+pub(crate) fn line(
+    uart: UART0,
+    io: IO_BANK0,
+    pads: PADS_BANK0,
+    sio: SIO,
+    resets: &mut RESETS,
+    clock: HertzU32,
+) -> impl Line {
+    let pins = Pins::new(io, pads, Sio::new(sio).gpio_bank0, resets);
+    // Nothing plugged in is a line at rest.
+    let ends: Ends = (pins.gpio0.reconfigure(), pins.gpio1.reconfigure());
+    let config = UartConfig::new(BAUDS, DataBits::Eight, None, StopBits::One);
+    let Ok(uart) = UartPeripheral::new(uart, ends, resets).enable(config, clock) else {
+        panic!("the UART cannot be set up")
+    };
+    let (mut reader, mut writer) = uart.split();
+    reader.enable_rx_interrupt();
+    INBOX.install(reader);
+    // SAFETY: its handler is below, and what it shares is behind a lock.
+    unsafe { NVIC::unmask(Interrupt::UART0_IRQ) };
+    Uart::new(&INBOX, move |bytes: &[u8]| {
+        writer.write_raw(bytes).map_or(0, |rest| bytes.len() - rest.len())
+    })
 }
 
 #[interrupt]

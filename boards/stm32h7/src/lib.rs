@@ -82,7 +82,7 @@ pub fn with_uart() -> impl Port {
     let Chip { mut watchdog, clocks, cycles, gpiod, uart, .. } = Chip::take();
     let clock_hz = clocks.clocks.c_ck().to_Hz();
     let pins = gpiod.split(clocks.peripheral.GPIOD);
-    let line = uart::Line::new(uart, pins, clocks.peripheral.USART3, &clocks.clocks);
+    let line = uart::line(uart, pins, clocks.peripheral.USART3, &clocks.clocks);
     Device::new(NAME, clock_hz, cycles, move || watchdog.feed(), line)
 }
 

@@ -148,7 +148,7 @@ impl Engine<'_, '_> {
     ) {
         let run = self.runner();
         let c = self.model.config();
-        let Some(weights) = self.layers.get(layer).copied() else { return };
+        let Some(weights) = self.layers.get(layer) else { return };
         let Buffers { cos, sin, cos_local, sin_local, x, y, wide, acts, .. } = &mut self.buffers;
         let mut probe = Probe { observer, layer: Some(layer), first_pos: self.pos, n_rows };
         // `Model::new` has found every tensor that the family requires. What only families have that

@@ -10,7 +10,9 @@ use super::generic::{float, matmul, quantize, store};
 use super::lanes::Lanes;
 use crate::math::exp;
 #[cfg(not(target_os = "none"))]
-use crate::quant::{self, GgmlType, QuantError};
+use crate::quant::block::{Form32, Form256, Parts256};
+#[cfg(not(target_os = "none"))]
+use crate::quant::search::{PutBlock, Searches};
 
 /// The few inner steps that compilers do not vectorize well by themselves.
 ///
@@ -21,6 +23,9 @@ pub(super) trait Isa {
     type Lanes: Lanes;
     /// How it multiplies the integers of a cache.
     type Dots: Dots<Floats = Self::Lanes>;
+    /// How it searches for quantized weights.
+    #[cfg(not(target_os = "none"))]
+    type Search: Searches;
 
     /// How many `Lanes` the registers hold beside a few operands: what attention accumulates in.
     const ACCUMULATORS: usize;
@@ -31,18 +36,6 @@ pub(super) trait Isa {
     /// Asks for the cache line at an address, which need not be one that can be read.
     #[inline(always)]
     fn prefetch(_: *const u8) {}
-
-    /// As [`KernelSet::quantize_weights`](super::KernelSet::quantize_weights).
-    #[cfg(not(target_os = "none"))]
-    #[inline(always)]
-    fn quantize_weights(
-        ty: GgmlType,
-        x: &[f32],
-        importance: Option<&[f32]>,
-        out: &mut [u8],
-    ) -> Result<(), QuantError> {
-        quant::quantize_with::<Self::Lanes>(ty, x, importance, out)
-    }
 
     /// As [`KernelSet::quantize`](super::KernelSet::quantize).
     #[inline(always)]
@@ -152,6 +145,24 @@ pub(super) trait Outlined {
     /// The CPU must have the set's features.
     unsafe fn add_values<C: Cached>(keys: C, values: C, slice: Slice, state: &mut QueryState<'_>);
 
+    /// As [`Searches::weighted_blocks`].
+    ///
+    /// # Safety
+    /// The CPU must have the set's features.
+    #[cfg(not(target_os = "none"))]
+    unsafe fn weighted_blocks(form: &Form32, x: &[f32], importance: &[f32], put: &mut PutBlock<'_>);
+
+    /// As [`Searches::super_block`].
+    ///
+    /// # Safety
+    /// The CPU must have the set's features.
+    #[cfg(not(target_os = "none"))]
+    unsafe fn super_block(
+        form: &Form256,
+        x: &[f32; 256],
+        importance: Option<&[f32; 256]>,
+    ) -> Parts256;
+
     /// As [`tile`](super::generic::floats::tile).
     ///
     /// # Safety
@@ -202,6 +213,8 @@ macro_rules! kernel_table {
         struct Outlined;
         impl $crate::kernels::isa::Outlined for Outlined {
             $(#[$attr])*
+            // Each is called from one place, where compilers would make one function of them all.
+            #[cfg_attr(not(target_os = "none"), inline(never))]
             unsafe fn tile<C: attention::Cached, const N: usize>(
                 a: &Attend<'_>,
                 keys: C,
@@ -232,6 +245,31 @@ macro_rules! kernel_table {
                     slice,
                     core::array::from_mut(state),
                 );
+            }
+            #[cfg(not(target_os = "none"))]
+            $(#[$attr])*
+            #[inline(never)]
+            unsafe fn weighted_blocks(
+                form: &$crate::quant::block::Form32,
+                x: &[f32],
+                importance: &[f32],
+                put: &mut $crate::quant::search::PutBlock<'_>,
+            ) {
+                <<$isa as $crate::kernels::isa::Isa>::Search as $crate::quant::search::Searches>::weighted_blocks(
+                    form, x, importance, put,
+                );
+            }
+            #[cfg(not(target_os = "none"))]
+            $(#[$attr])*
+            #[inline(never)]
+            unsafe fn super_block(
+                form: &$crate::quant::block::Form256,
+                x: &[f32; 256],
+                importance: Option<&[f32; 256]>,
+            ) -> $crate::quant::block::Parts256 {
+                <<$isa as $crate::kernels::isa::Isa>::Search as $crate::quant::search::Searches>::super_block(
+                    form, x, importance,
+                )
             }
             $(#[$attr])*
             unsafe fn float_tile<B: floats::Weights, const R: usize, const N: usize>(
@@ -297,7 +335,22 @@ macro_rules! kernel_table {
             importance: Option<&[f32]>,
             out: &mut [u8],
         ) -> Result<(), $crate::quant::QuantError> {
-            <$isa as $crate::kernels::isa::Isa>::quantize_weights(ty, x, importance, out)
+            $crate::quant::quantize_with(
+                ty,
+                x,
+                importance,
+                out,
+                // SAFETY: the caller of this table entry has the features.
+                |form, x, importance, put| unsafe {
+                    <Outlined as $crate::kernels::isa::Outlined>::weighted_blocks(
+                        form, x, importance, put,
+                    );
+                },
+                // SAFETY: the caller of this table entry has the features.
+                |form, x, importance| unsafe {
+                    <Outlined as $crate::kernels::isa::Outlined>::super_block(form, x, importance)
+                },
+            )
         }
         $crate::kernels::Table {
             name: $name,

@@ -24,10 +24,12 @@ pub mod q5_1;
 pub mod q5_k;
 pub mod q6_k;
 pub mod q8_0;
-mod search;
+pub(crate) mod search;
 
-use crate::math::Sixteen;
-use block::{Block, Block32, Block256, FloatBlock, Pack32, Pack256, Quantize, blocks, blocks_mut};
+use block::{
+    Block, Block32, Block256, FloatBlock, Form32, Form256, Pack32, Pack256, Parts256, Quantize,
+    blocks, blocks_mut,
+};
 use core::fmt;
 use float::{BlockBF16, BlockF16, BlockF32};
 use iq4_nl::BlockIQ4NL;
@@ -43,7 +45,7 @@ use q5_1::BlockQ5_1;
 use q5_k::BlockQ5K;
 use q6_k::BlockQ6K;
 use q8_0::BlockQ8_0;
-pub(crate) use search::Plain;
+use search::{PlainSearch, PutBlock, Searches};
 
 /// A tensor's storage format, numbered as in GGUF files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -370,24 +372,25 @@ pub fn quantize_row_weighted(
     quantize_plain(ty, x, Some(importance), out)
 }
 
-/// Either of the above, for any CPU: a function of its own, as it takes long to compile.
-#[inline(never)]
+/// Either of the above, for any CPU.
 pub(crate) fn quantize_plain(
     ty: GgmlType,
     x: &[f32],
     importance: Option<&[f32]>,
     out: &mut [u8],
 ) -> Result<(), QuantError> {
-    quantize_with::<Plain>(ty, x, importance, out)
+    quantize_with(ty, x, importance, out, PlainSearch::weighted_blocks, PlainSearch::super_block)
 }
 
-/// Either of the above, sixteen floats at a time in the registers of a kernel set.
+/// Either of the above with the searches of a kernel set.
 #[inline(always)]
-pub(crate) fn quantize_with<F: Sixteen>(
+pub(crate) fn quantize_with(
     ty: GgmlType,
     x: &[f32],
     importance: Option<&[f32]>,
     out: &mut [u8],
+    weighted_blocks: impl Fn(&Form32, &[f32], &[f32], &mut PutBlock<'_>),
+    super_block: impl Fn(&Form256, &[f32; 256], Option<&[f32; 256]>) -> Parts256,
 ) -> Result<(), QuantError> {
     if !ty.is_writable() {
         return Err(QuantError::NoQuantizer(ty));
@@ -408,9 +411,9 @@ pub(crate) fn quantize_with<F: Sixteen>(
         (GgmlType::Q5_0, None) => write32::<BlockQ5_0>(x, out),
         (GgmlType::Q5_1, None) => write32::<BlockQ5_1>(x, out),
         (_, Some(importance)) if ty.block_elems() == 32 => {
-            write_weighted32::<F>(ty, x, importance, out);
+            write_weighted32(ty, x, importance, out, weighted_blocks);
         }
-        _ => write256::<F>(ty, x, importance, out),
+        _ => write256(ty, x, importance, out, super_block),
     }
     Ok(())
 }
@@ -479,7 +482,13 @@ fn write32<B: Quantize>(x: &[f32], out: &mut [u8]) {
 }
 
 #[inline(always)]
-fn write_weighted32<F: Sixteen>(ty: GgmlType, x: &[f32], importance: &[f32], out: &mut [u8]) {
+fn write_weighted32(
+    ty: GgmlType,
+    x: &[f32],
+    importance: &[f32],
+    out: &mut [u8],
+    weighted_blocks: impl Fn(&Form32, &[f32], &[f32], &mut PutBlock<'_>),
+) {
     let form = match ty {
         GgmlType::Q4_0 => &BlockQ4_0::FORM,
         GgmlType::Q4_1 => &BlockQ4_1::FORM,
@@ -487,7 +496,7 @@ fn write_weighted32<F: Sixteen>(ty: GgmlType, x: &[f32], importance: &[f32], out
         GgmlType::Q5_1 => &BlockQ5_1::FORM,
         _ => return,
     };
-    search::weighted_blocks::<F>(form, x, importance, |index, d, m, q| match ty {
+    weighted_blocks(form, x, importance, &mut |index, d, m, q| match ty {
         GgmlType::Q4_0 => put(out, index, BlockQ4_0::pack(d, m, q)),
         GgmlType::Q4_1 => put(out, index, BlockQ4_1::pack(d, m, q)),
         GgmlType::Q5_0 => put(out, index, BlockQ5_0::pack(d, m, q)),
@@ -496,7 +505,13 @@ fn write_weighted32<F: Sixteen>(ty: GgmlType, x: &[f32], importance: &[f32], out
 }
 
 #[inline(always)]
-fn write256<F: Sixteen>(ty: GgmlType, x: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
+fn write256(
+    ty: GgmlType,
+    x: &[f32],
+    importance: Option<&[f32]>,
+    out: &mut [u8],
+    super_block: impl Fn(&Form256, &[f32; 256], Option<&[f32; 256]>) -> Parts256,
+) {
     let form = match ty {
         GgmlType::Q4_K => &BlockQ4K::FORM,
         GgmlType::Q5_K => &BlockQ5K::FORM,
@@ -506,7 +521,7 @@ fn write256<F: Sixteen>(ty: GgmlType, x: &[f32], importance: Option<&[f32]>, out
     let mut importance = importance.map(|importance| importance.as_chunks().0.iter());
     for (index, x) in x.as_chunks().0.iter().enumerate() {
         let importance = importance.as_mut().and_then(Iterator::next);
-        let parts = search::super_block::<F>(form, x, importance);
+        let parts = super_block(form, x, importance);
         match ty {
             GgmlType::Q4_K => put(out, index, BlockQ4K::pack(&parts)),
             GgmlType::Q5_K => put(out, index, BlockQ5K::pack(&parts)),

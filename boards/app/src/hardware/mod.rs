@@ -9,11 +9,13 @@ mod cdc;
 mod cycles;
 mod device;
 mod inbox;
+mod uart;
 
 pub use cdc::Cdc;
 pub use cycles::Cycles;
 pub use device::{Device, Line};
 pub use inbox::Inbox;
+pub use uart::Uart;
 
 use crate::{panic, status};
 use core::panic::PanicInfo;

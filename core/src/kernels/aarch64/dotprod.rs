@@ -8,6 +8,8 @@ use crate::kernels::Table;
 use crate::kernels::args::MatmulRows;
 use crate::kernels::isa::{Isa, Outlined, kernel_table};
 use crate::kernels::rows::matmul_rows;
+#[cfg(not(target_os = "none"))]
+use crate::quant::search::SearchApart;
 
 struct Dotprod;
 
@@ -31,6 +33,8 @@ pub(in crate::kernels) static TABLE: Table =
 impl Isa for Dotprod {
     type Lanes = Floats;
     type Dots = dots::Sdot;
+    #[cfg(not(target_os = "none"))]
+    type Search = SearchApart<Floats>;
     const ACCUMULATORS: usize = ACCUMULATORS;
     const QUERIES: usize = QUERIES;
 

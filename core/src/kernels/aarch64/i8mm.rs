@@ -9,6 +9,8 @@ use crate::kernels::Table;
 use crate::kernels::args::MatmulRows;
 use crate::kernels::isa::{Isa, Outlined, kernel_table};
 use crate::kernels::rows::matmul_rows;
+#[cfg(not(target_os = "none"))]
+use crate::quant::search::SearchApart;
 
 struct I8mm;
 
@@ -32,6 +34,8 @@ pub(in crate::kernels) static TABLE: Table = kernel_table!("aarch64/i8mm", I8mm,
 impl Isa for I8mm {
     type Lanes = Floats;
     type Dots = dots::Sdot;
+    #[cfg(not(target_os = "none"))]
+    type Search = SearchApart<Floats>;
     const ACCUMULATORS: usize = ACCUMULATORS;
     const QUERIES: usize = QUERIES;
 

@@ -11,6 +11,8 @@ use crate::kernels::isa::{Isa, Outlined, kernel_table};
 use crate::kernels::lanes::{Register, Registers};
 use crate::kernels::rows::matmul_rows;
 use crate::math::{CANONICAL_NAN, EXP_MAGIC, LANES};
+#[cfg(not(target_os = "none"))]
+use crate::quant::search::SearchApart;
 
 struct Neon;
 
@@ -27,6 +29,8 @@ pub(super) const QUERIES: usize = 5;
 impl Isa for Neon {
     type Lanes = Floats;
     type Dots = dots::Widening;
+    #[cfg(not(target_os = "none"))]
+    type Search = SearchApart<Floats>;
     const ACCUMULATORS: usize = ACCUMULATORS;
     const QUERIES: usize = QUERIES;
 

@@ -19,6 +19,8 @@ use crate::kernels::dots::OneByOne;
 use crate::kernels::isa::{Isa, Outlined, kernel_table};
 use crate::kernels::lanes::Registers;
 use crate::math::LANES;
+#[cfg(not(target_os = "none"))]
+use crate::quant::search::PlainSearch;
 
 pub(super) struct Dsp;
 
@@ -27,6 +29,8 @@ pub(in crate::kernels) static TABLE: Table = kernel_table!("arm/dsp", Dsp, || tr
 impl Isa for Dsp {
     type Lanes = Registers<f32, LANES>;
     type Dots = OneByOne;
+    #[cfg(not(target_os = "none"))]
+    type Search = PlainSearch;
     const ACCUMULATORS: usize = 1;
 
     #[cfg(bantam_arm_fpv4)]

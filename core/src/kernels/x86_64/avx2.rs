@@ -14,6 +14,8 @@ use crate::kernels::lanes::Registers;
 use crate::kernels::rows::{
     At, Format, Kind, RowSimd, Span, TileRows, compiled_under, matmul_rows, tiles,
 };
+#[cfg(not(target_os = "none"))]
+use crate::quant::search::SearchWithin;
 
 pub(super) struct Avx2;
 
@@ -44,6 +46,8 @@ pub(in crate::kernels) static TABLE: Table = kernel_table!(
 impl Isa for Avx2 {
     type Lanes = Registers<__m256, 2>;
     type Dots = Maddubs;
+    #[cfg(not(target_os = "none"))]
+    type Search = SearchWithin<Self::Lanes>;
     const ACCUMULATORS: usize = 6;
 
     #[inline(always)]

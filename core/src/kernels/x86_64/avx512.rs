@@ -16,6 +16,8 @@ use crate::kernels::rows::{
     At, Format, Kind, NEAR_ROWS, Q8_0, RowSimd, Span, TileRows, compiled_under, matmul_rows, tiles,
 };
 use crate::quant::GgmlType;
+#[cfg(not(target_os = "none"))]
+use crate::quant::search::SearchWithin;
 
 pub(super) struct Avx512;
 
@@ -59,6 +61,8 @@ pub(in crate::kernels) static TABLE: Table = kernel_table!(
 impl Isa for Avx512 {
     type Lanes = Registers<__m512, 1>;
     type Dots = Vnni;
+    #[cfg(not(target_os = "none"))]
+    type Search = SearchWithin<Self::Lanes>;
     const ACCUMULATORS: usize = 24;
 
     #[inline(always)]

@@ -2,7 +2,8 @@
 
 use super::groups::{Best, Grid, Groups, Kind};
 use super::{
-    Elements, LONGEST, finite, greatest, halves, magnitude, powers_of_two, spread_importance,
+    Elements, LONGEST, PutBlock, finite, greatest, halves, magnitude, powers_of_two,
+    spread_importance,
 };
 use crate::math::{LANES, Sixteen, fold_lanes, sqrt};
 use crate::quant::block::Form32;
@@ -23,14 +24,13 @@ const NEAR: [[f32; LANES]; 2] = [
 /// How often grids follow the integers chosen for them.
 const ROUNDS: usize = 6;
 
-/// Puts blocks that stand for `x`, whose elements count by their importance: the index of each, its
-/// scale, its minimum and its integers.
+/// As [`Searches::weighted_blocks`](super::Searches::weighted_blocks).
 #[inline(always)]
-pub(in crate::quant) fn weighted_blocks<F: Sixteen>(
+pub(super) fn weighted_blocks<F: Sixteen>(
     form: &Form32,
     x: &[f32],
     importance: &[f32],
-    mut put: impl FnMut(usize, u16, u16, &[i8; 32]),
+    put: &mut PutBlock<'_>,
 ) {
     let (row_up, mean_square) = row_size::<F>(x);
     let chunks = x.chunks(LANES * 32).zip(importance.chunks(LANES * 32));

@@ -8,13 +8,61 @@
 mod blocks;
 mod groups;
 mod plain;
-mod super_block;
+mod super_blocks;
 
 use crate::half::{f16_to_f32, f32_to_f16};
 use crate::math::{EXP_MAGIC, LANES, Sixteen, fold_lanes};
-pub(super) use blocks::weighted_blocks;
-pub(crate) use plain::Plain;
-pub(super) use super_block::super_block;
+use crate::quant::block::{Form32, Form256, Parts256};
+use core::marker::PhantomData;
+use plain::Plain;
+
+/// Where blocks go: the index of each, its scale, its minimum and its integers.
+pub(crate) type PutBlock<'a> = dyn FnMut(usize, u16, u16, &[i8; 32]) + 'a;
+
+/// The searches, sixteen floats at a time. Both are long, and the longer a function is the more
+/// compilers take for each line of it: they are not to be inlined into others.
+pub(crate) trait Searches {
+    /// Puts blocks that stand for `x`, whose elements count by their importance.
+    fn weighted_blocks(form: &Form32, x: &[f32], importance: &[f32], put: &mut PutBlock<'_>);
+
+    /// The parts of a super-block that stands for `x`, whose elements count by their `importance`.
+    fn super_block(form: &Form256, x: &[f32; 256], importance: Option<&[f32; 256]>) -> Parts256;
+}
+
+/// Searches within the calling functions, which have the CPU features that `F` needs.
+#[cfg(target_arch = "x86_64")]
+pub(crate) struct SearchWithin<F>(PhantomData<F>);
+
+#[cfg(target_arch = "x86_64")]
+impl<F: Sixteen> Searches for SearchWithin<F> {
+    #[inline(always)]
+    fn weighted_blocks(form: &Form32, x: &[f32], importance: &[f32], put: &mut PutBlock<'_>) {
+        blocks::weighted_blocks::<F>(form, x, importance, put);
+    }
+
+    #[inline(always)]
+    fn super_block(form: &Form256, x: &[f32; 256], importance: Option<&[f32; 256]>) -> Parts256 {
+        super_blocks::super_block::<F>(form, x, importance)
+    }
+}
+
+/// Searches in functions of their own, with an `F` that needs no more than the target has.
+pub(crate) struct SearchApart<F>(PhantomData<F>);
+
+impl<F: Sixteen> Searches for SearchApart<F> {
+    #[inline(never)]
+    fn weighted_blocks(form: &Form32, x: &[f32], importance: &[f32], put: &mut PutBlock<'_>) {
+        blocks::weighted_blocks::<F>(form, x, importance, put);
+    }
+
+    #[inline(never)]
+    fn super_block(form: &Form256, x: &[f32; 256], importance: Option<&[f32; 256]>) -> Parts256 {
+        super_blocks::super_block::<F>(form, x, importance)
+    }
+}
+
+/// The searches for any CPU.
+pub(crate) type PlainSearch = SearchApart<Plain>;
 
 /// Elements of the longest group.
 const LONGEST: usize = 32;
@@ -74,15 +122,22 @@ fn powers_of_two<F: Sixteen>(largest: F) -> (F, F) {
 /// that they are there. What is too large becomes the largest half float.
 #[inline(always)]
 fn halves<F: Sixteen>(x: F, up: F, down: F) -> ([u16; LANES], F) {
-    const LARGEST: u16 = 0x7BFF;
-    let x = (x * up).to_array();
-    let (mut bits, mut floats) = ([0; LANES], [0.0; LANES]);
-    for ((bits, float), x) in bits.iter_mut().zip(&mut floats).zip(x) {
-        let half = f32_to_f16(x);
-        *bits = (half & 0x7FFF).min(LARGEST) | half & 0x8000;
-        *float = f16_to_f32(*bits);
-    }
+    let mut floats = (x * up).to_array();
+    let bits = to_halves(&mut floats);
     (bits, F::load(&floats) * down)
+}
+
+/// As [`halves`], in place. Of its own, as it is long and asked for in many places.
+#[inline(never)]
+fn to_halves(x: &mut Elements) -> [u16; LANES] {
+    const LARGEST: u16 = 0x7BFF;
+    let mut bits = [0; LANES];
+    for (bits, x) in bits.iter_mut().zip(x) {
+        let half = f32_to_f16(*x);
+        *bits = (half & 0x7FFF).min(LARGEST) | half & 0x8000;
+        *x = f16_to_f32(*bits);
+    }
+    bits
 }
 
 /// Importance where there is none at all.

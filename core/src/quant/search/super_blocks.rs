@@ -58,9 +58,9 @@ struct Search<'a, F> {
     down: F,
 }
 
-/// The parts of a super-block that stands for `x`, whose elements count by their `importance`.
+/// As [`Searches::super_block`](super::Searches::super_block).
 #[inline(always)]
-pub(in crate::quant) fn super_block<F: Sixteen>(
+pub(super) fn super_block<F: Sixteen>(
     form: &Form256,
     x: &[f32; 256],
     importance: Option<&[f32; 256]>,
