@@ -89,7 +89,7 @@ pub(crate) fn run(cx: &Context, options: &Options) -> Result<Ran> {
     ask_host(cx, options.bless)?;
     let runner = build_runner(cx)?;
     test_on_host(cx, options.bless)?;
-    let (mut failed, mut libraries) = (Vec::new(), Vec::new());
+    let mut failed = Vec::new();
     for board in boards {
         let Some(compiler) = Compiler::find(board.target) else {
             cx.not_run(format!(
@@ -112,15 +112,6 @@ pub(crate) fn run(cx: &Context, options: &Options) -> Result<Ran> {
             cargo("clippy").args(["--quiet", "--", "-D", "warnings"]).run()?;
         }
         cargo("build").run()?;
-        if !libraries.contains(&board.target) {
-            // What firmware in C links with.
-            compiler
-                .cargo_in_boards(cx, "rustc", board.target)
-                .args(["--package", "bantam-c", "--features", "panic-handler"])
-                .args(["--crate-type", "staticlib"])
-                .run()?;
-            libraries.push(board.target);
-        }
         if !on_path(board.emulator) {
             cx.not_run(format!(
                 "{}: it builds, but {} is missing; `cargo xtask setup firmware`",
