@@ -26,7 +26,7 @@ pub(crate) fn line(
     sio: SIO,
     resets: &mut RESETS,
     clock: HertzU32,
-) -> impl Line {
+) -> impl Line + use<> {
     let pins = Pins::new(io, pads, Sio::new(sio).gpio_bank0, resets);
     // Nothing plugged in is a line at rest.
     let ends: Ends = (pins.gpio0.reconfigure(), pins.gpio1.reconfigure());
@@ -34,7 +34,7 @@ pub(crate) fn line(
     let Ok(uart) = UartPeripheral::new(uart, ends, resets).enable(config, clock) else {
         panic!("the UART cannot be set up")
     };
-    let (mut reader, mut writer) = uart.split();
+    let (mut reader, writer) = uart.split();
     reader.enable_rx_interrupt();
     INBOX.install(reader);
     // SAFETY: its handler is below, and what it shares is behind a lock.

@@ -19,7 +19,7 @@ pub(crate) fn line(
     pins: Parts,
     rec: rec::Usart3,
     clocks: &CoreClocks,
-) -> impl Line {
+) -> impl Line + use<> {
     let ends = (pins.pd8.into_alternate(), pins.pd9.into_alternate());
     let Ok(uart) = uart.serial(ends, 115_200.bps(), rec, clocks) else {
         panic!("the UART cannot be set up")
