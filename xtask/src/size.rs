@@ -14,6 +14,7 @@ use object::{Object as _, ObjectSection as _, SectionFlags, SectionKind, elf};
 use serde::{Deserialize, Serialize};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 /// Options of `cargo xtask size`.
 #[derive(clap::Args, Default)]
@@ -107,20 +108,23 @@ pub(crate) fn run(cx: &Context, options: &Options) -> Result<Ran> {
     let kept = fs::read(cx.root().join(RECORD)).ok();
     let kept = kept.map(|bytes| serde_json::from_slice::<Sizes>(&bytes)).transpose();
     let kept = kept.with_context(|| format!("in {RECORD}"))?.map_or(vec![], |sizes| sizes.rows);
-    let mut rows = Vec::new();
+    let Some(linker) = linker()? else {
+        return Ok(cx.not_run("size: neither rust-lld nor ld.lld is there"));
+    };
+    let mut builds = Vec::new();
     for &(target, features) in BUILDS {
         let Some(compiler) = Compiler::find(target) else {
             cx.not_run(format!("size for {target}: no compiler for it; `cargo xtask setup`"));
             continue;
         };
-        let Some(linker) = linker()? else {
-            return Ok(cx.not_run("size: neither rust-lld nor ld.lld is there"));
-        };
         let levels: &[&str] = if features == "bundled" { &["s", "3"] } else { &["s"] };
-        for level in levels {
-            rows.push(build(cx, &linker, compiler, target, features, level)?);
-        }
+        builds.extend(levels.iter().map(|level| Build::new(cx, compiler, target, features, level)));
     }
+    // The one for 64 bits takes longest, so it comes first.
+    run_in_pairs(builds.iter().rev().map(|build| &build.cargo).collect())?;
+    let header = fs::read_to_string(cx.root().join("boards/capi/bantam.h"))?;
+    let rows = builds.iter().map(|build| build.measured(&linker, &header));
+    let rows = rows.collect::<Result<Vec<_>>>()?;
     let firmware = firmware(&cx.root().join("boards"))?;
     let sizes = Sizes { commit: record::commit(cx), rows, firmware };
     if options.json {
@@ -157,45 +161,86 @@ fn linker() -> Result<Option<PathBuf>> {
     })
 }
 
-fn build(
-    cx: &Context,
-    linker: &Path,
+/// One of the builds that are measured.
+struct Build {
     compiler: Compiler,
-    target: &str,
-    features: &str,
-    opt_level: &str,
-) -> Result<Row> {
-    let dir = cx.target_dir().join("size");
-    let features_given = format!("{features},panic-handler");
-    compiler
-        .cargo_in(cx, &cx.root().join("boards"), "rustc", &[target])
-        .args(["--release", "--package", "bantam-c", "--crate-type", "staticlib"])
-        .args(["--no-default-features", "--features", &features_given])
-        .env("CARGO_TARGET_DIR", &dir)
-        .env("CARGO_PROFILE_RELEASE_OPT_LEVEL", opt_level)
-        .run()?;
-    let library = dir.join(target).join("release/libbantam_c.a");
-    let program = dir.join(format!("{target}-{features}-{opt_level}.elf"));
-    let mut link = Cmd::new(linker);
-    if linker.ends_with("rust-lld") {
-        link = link.args(["-flavor", "gnu"]);
+    target: &'static str,
+    features: &'static str,
+    opt_level: &'static str,
+    /// Makes the library, in a folder that no other build has.
+    cargo: Cmd,
+    dir: PathBuf,
+}
+
+impl Build {
+    fn new(
+        cx: &Context,
+        compiler: Compiler,
+        target: &'static str,
+        features: &'static str,
+        opt_level: &'static str,
+    ) -> Self {
+        let dir = cx.target_dir().join("size").join(format!("{target}-{features}-{opt_level}"));
+        let cargo = compiler
+            .cargo_in(cx, &cx.root().join("boards"), "rustc", &[target])
+            .args(["--quiet", "--release", "--package", "bantam-c", "--crate-type", "staticlib"])
+            .args(["--no-default-features", "--features", &format!("{features},panic-handler")])
+            .env("CARGO_TARGET_DIR", &dir)
+            .env("CARGO_PROFILE_RELEASE_OPT_LEVEL", opt_level);
+        Build { compiler, target, features, opt_level, cargo, dir }
     }
-    let header = fs::read_to_string(cx.root().join("boards/capi/bantam.h"))?;
-    link = link.args(["--gc-sections", "-e", "bantam_open"]);
-    for function in functions(&header) {
-        link = link.args(["-u", function]);
+
+    /// Links the library, which has been made, and measures it.
+    fn measured(&self, linker: &Path, header: &str) -> Result<Row> {
+        let Build { target, features, opt_level, .. } = *self;
+        let library = self.dir.join(target).join("release/libbantam_c.a");
+        let program = self.dir.join("linked.elf");
+        let mut link = Cmd::new(linker);
+        if linker.ends_with("rust-lld") {
+            link = link.args(["-flavor", "gnu"]);
+        }
+        link = link.args(["--gc-sections", "-e", "bantam_open"]);
+        for function in functions(header) {
+            link = link.args(["-u", function]);
+        }
+        let linked = link.arg(&library).arg("-o").arg(&program).capture()?;
+        if !linked.ok {
+            let panics = linked.stderr.contains("bantam_panicked");
+            let why = if panics { "code that can panic was linked:\n" } else { "" };
+            bail!("{target}, {features}, opt-level {opt_level}: {why}{}", linked.stderr.trim());
+        }
+        let bytes = fs::read(&program).with_context(|| format!("no {}", program.display()))?;
+        let [code, constants, ram] = measure(&bytes)?;
+        Ok(Row {
+            target: target.into(),
+            features: features.into(),
+            opt_level: opt_level.into(),
+            compiler: self.compiler.version()?,
+            code,
+            constants,
+            ram,
+        })
     }
-    let linked = link.arg(&library).arg("-o").arg(&program).capture()?;
-    if !linked.ok {
-        let panics = linked.stderr.contains("bantam_panicked");
-        let why = if panics { "code that can panic was linked:\n" } else { "" };
-        bail!("{target}, {features}, opt-level {opt_level}: {why}{}", linked.stderr.trim());
-    }
-    let bytes = fs::read(&program).with_context(|| format!("no {}", program.display()))?;
-    let [code, constants, ram] = measure(&bytes)?;
-    let (target, features) = (target.to_owned(), features.to_owned());
-    let compiler = compiler.version()?;
-    Ok(Row { target, features, opt_level: opt_level.into(), compiler, code, constants, ram })
+}
+
+/// Runs commands two at a time: a compiler keeps one CPU busy with one crate.
+fn run_in_pairs(cmds: Vec<&Cmd>) -> Result<()> {
+    let left = Mutex::new(cmds.into_iter());
+    let work = || -> Result<()> {
+        loop {
+            // Of its own, so that the lock is free while the command runs.
+            let next = left.lock().unwrap_or_else(PoisonError::into_inner).next();
+            match next {
+                Some(cmd) => cmd.run()?,
+                None => return Ok(()),
+            }
+        }
+    };
+    std::thread::scope(|scope| {
+        let other = scope.spawn(work);
+        let own = work();
+        other.join().unwrap_or_else(|e| std::panic::resume_unwind(e)).and(own)
+    })
 }
 
 /// The functions that a header declares.

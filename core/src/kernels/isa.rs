@@ -214,7 +214,7 @@ macro_rules! kernel_table {
         impl $crate::kernels::isa::Outlined for Outlined {
             $(#[$attr])*
             // Each is called from one place, where compilers would make one function of them all.
-            #[cfg_attr(not(target_os = "none"), inline(never))]
+            #[cfg_attr(target_pointer_width = "64", inline(never))]
             unsafe fn tile<C: attention::Cached, const N: usize>(
                 a: &Attend<'_>,
                 keys: C,

@@ -336,10 +336,13 @@ fn print_fit(out: &mut dyn Write, fit: &Fit) -> io::Result<()> {
 }
 
 fn fits_words(memory: &InMemory) -> String {
-    let largest = memory
-        .largest_ctx
-        .map_or("no context fits".into(), |n_ctx| format!("largest context {n_ctx} tokens"));
-    if memory.fits { format!("fits; {largest}") } else { format!("does not fit; {largest}") }
+    let fits = if memory.fits { "fits" } else { "does not fit" };
+    match memory.largest_ctx {
+        Some(n_ctx) => format!("{fits}; largest context {n_ctx} tokens"),
+        // The weights are too many for the flash.
+        None if memory.fits => fits.into(),
+        None => format!("{fits}; no context fits"),
+    }
 }
 
 /// A speed in a sentence.
