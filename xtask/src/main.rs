@@ -76,7 +76,7 @@ enum Job {
     Cross,
     /// Measure core's code for microcontrollers, and prove that it cannot panic
     Size(size::Options),
-    /// Run core's tests on an emulated aarch64 CPU
+    /// Run core's tests of arithmetic and formats on emulated Arm CPUs
     Qemu(targets::QemuOptions),
     /// Build the firmware, run it on emulated boards, and compare what it logs
     Firmware(firmware::Options),
@@ -86,9 +86,9 @@ enum Job {
     BoardSsh,
     /// Check that logits are the same bits however and wherever they are computed
     Identity(identity::Options),
-    /// Run the tests under AddressSanitizer (nightly)
+    /// Run core's tests and the host's unit tests under AddressSanitizer (nightly)
     Asan,
-    /// Run core's tests under valgrind
+    /// Run core's tests of what touches raw memory under valgrind
     Valgrind,
     /// Run the fuzz targets, each for a while (nightly, cargo-fuzz)
     Fuzz(fuzz::Options),

@@ -38,8 +38,8 @@ pub(crate) fn asan(cx: &Context) -> Result<Ran> {
     Ok(Ran::Yes)
 }
 
-/// Core's tests under valgrind: those of the code that has something to do with raw memory. Those of
-/// units are Miri's.
+/// Core's tests under valgrind: those of the code that has something to do with raw memory. Units of
+/// that code are Miri's.
 const UNDER_VALGRIND: [&str; 8] = [
     "engine",
     "families",
@@ -72,6 +72,10 @@ pub(crate) fn valgrind(cx: &Context) -> Result<Ran> {
         .env(variable, runner)
         .dir(cx.root());
     cx.not_run("under valgrind: core's tests with real models, which would take too long");
+    cx.not_run(format!(
+        "under valgrind: core's tests beside {}, those of units and tokenizers among them",
+        UNDER_VALGRIND.join(", ")
+    ));
     // Valgrind 3.19 computes the fused -(1·1) + 1 as -0, where IEEE-754 and every CPU have +0.
     cx.not_run("under valgrind: equal bits of matrix products, as it rounds vfnmadd differently");
     reduced(cx, cmd).run()?;
