@@ -6,7 +6,7 @@ use crate::test::TEST_FEATURES;
 use anyhow::Result;
 
 /// Options of `cargo xtask fmt`.
-#[derive(clap::Args, Default)]
+#[derive(clap::Args)]
 pub(crate) struct FmtOptions {
     /// Rewrite the files instead of only checking them
     #[arg(long)]

@@ -2,8 +2,9 @@
 
 use anyhow::{Context as _, Result, bail};
 use std::ffi::{OsStr, OsString};
+use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
 
 /// Variables that `cargo run` sets for this program and that a nested cargo must not inherit:
 /// they name this package and this compiler's libraries, and would confuse another toolchain's.
@@ -106,10 +107,20 @@ impl Cmd {
     /// When it cannot be started or its exit status is not 0.
     pub(crate) fn run(&self) -> Result<()> {
         self.say();
-        let status = self
-            .command()
-            .status()
-            .with_context(|| format!("cannot start {}", quoted(&self.program)))?;
+        self.succeed(self.command().status())
+    }
+
+    /// Runs it with both output streams going to a file, without printing its line.
+    ///
+    /// # Errors
+    /// As [`Cmd::run`].
+    pub(crate) fn run_into(&self, file: &File) -> Result<()> {
+        let mut command = self.command();
+        self.succeed(command.stdout(file.try_clone()?).stderr(file.try_clone()?).status())
+    }
+
+    fn succeed(&self, status: std::io::Result<ExitStatus>) -> Result<()> {
+        let status = status.with_context(|| format!("cannot start {}", quoted(&self.program)))?;
         if !status.success() {
             bail!("{status}: {}", self.line());
         }

@@ -1,15 +1,38 @@
 //! What every job knows: where the workspace is, and what has not been run.
 
+use anyhow::{Context as _, Result};
+use serde::{Deserialize, Serialize};
 use std::cell::RefCell;
+use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Whether a job that did not fail did its work.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Ran {
     /// It did, and what it checked is right.
     Yes,
     /// It could not; the reason has been said with [`Context::not_run`].
     No,
+}
+
+/// What a job that did not fail tells the one that started it.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Report {
+    pub(crate) ran: Ran,
+    /// Checks that could not be made, and why.
+    pub(crate) not_run: Vec<String>,
+}
+
+impl Report {
+    /// Reads what [`Context::report`] wrote, which is taken away.
+    ///
+    /// # Errors
+    /// When it is not there.
+    pub(crate) fn take(path: &Path) -> Result<Self> {
+        let bytes = fs::read(path).with_context(|| format!("no {}", path.display()))?;
+        fs::remove_file(path).with_context(|| format!("cannot remove {}", path.display()))?;
+        serde_json::from_slice(&bytes).with_context(|| format!("in {}", path.display()))
+    }
 }
 
 /// The workspace's paths, and the list of checks that could not be made.
@@ -49,8 +72,23 @@ impl Context {
     pub(crate) fn not_run(&self, what_and_why: impl Into<String>) -> Ran {
         let text = what_and_why.into();
         eprintln!("not run: {text}");
-        self.not_run.borrow_mut().push(text);
+        self.note_not_run(text);
         Ran::No
+    }
+
+    /// Remembers for the end what a job has said.
+    pub(crate) fn note_not_run(&self, text: String) {
+        self.not_run.borrow_mut().push(text);
+    }
+
+    /// Writes down how a job went.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub(crate) fn report(&self, path: &Path, ran: Ran) -> Result<()> {
+        let report = Report { ran, not_run: self.not_run.borrow().clone() };
+        fs::write(path, serde_json::to_vec(&report)?)
+            .with_context(|| format!("cannot write {}", path.display()))
     }
 
     /// How many checks were not made until now.
@@ -67,5 +105,22 @@ impl Context {
                 eprintln!("  - {item}");
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_report_is_read_back_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("job.json");
+        let cx = Context::new(PathBuf::new());
+        cx.note_not_run("a check: its tool is missing".into());
+        cx.report(&path, Ran::Yes).unwrap();
+        let not_run = vec!["a check: its tool is missing".to_owned()];
+        assert_eq!(Report::take(&path).unwrap(), Report { ran: Ran::Yes, not_run });
+        assert!(Report::take(&path).is_err());
     }
 }

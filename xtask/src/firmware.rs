@@ -16,7 +16,7 @@ use anyhow::{Context as _, Result, bail};
 use std::path::{Path, PathBuf};
 
 /// Options of `cargo xtask firmware`.
-#[derive(clap::Args, Default)]
+#[derive(clap::Args)]
 pub(crate) struct Options {
     /// Boards to take (once per board) [default: all]
     #[arg(long = "board", value_name = "NAME")]

@@ -21,12 +21,6 @@ pub(crate) struct Options {
 /// something new takes the nightly hours.
 const SECONDS: u32 = 10;
 
-impl Default for Options {
-    fn default() -> Self {
-        Options { seconds: SECONDS, targets: Vec::new() }
-    }
-}
-
 /// Runs each target with AddressSanitizer for the given time, and says what it did.
 ///
 /// # Errors

@@ -28,13 +28,6 @@ pub(crate) struct Options {
     bless: bool,
 }
 
-impl Options {
-    /// What CI runs.
-    pub(crate) fn reduced() -> Self {
-        Options { reduced: true, bless: false }
-    }
-}
-
 /// Tokens of the prompt, tokens decoded after it, and form of the cache. A tiny model's prompt
 /// passes two of the anchors at which attention begins a chunk.
 const TINY: &str = "150:5:f16";

@@ -31,7 +31,7 @@ mod test;
 mod wheel;
 
 use clap::{Parser, Subcommand};
-use context::Context;
+use context::{Context, Ran};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -40,6 +40,9 @@ use std::process::ExitCode;
 struct Cli {
     #[command(subcommand)]
     job: Job,
+    /// Where to write how the job went, for `cargo xtask ci`
+    #[arg(long, hide = true, global = true, value_name = "FILE")]
+    report: Option<PathBuf>,
 }
 
 #[derive(Subcommand)]
@@ -104,34 +107,39 @@ fn main() -> ExitCode {
     let root =
         PathBuf::from(env!("CARGO_MANIFEST_DIR")).parent().map(PathBuf::from).unwrap_or_default();
     let cx = Context::new(root);
+    let did = |()| Ran::Yes;
     let result = match cli.job {
-        Job::Setup(options) => setup::run(&cx, &options),
-        Job::Models(options) => models::run(&cx, &options),
-        Job::Bench(options) => bench::run(&cx, &options),
-        Job::Accuracy(options) => accuracy::run(&cx, &options),
-        Job::QuantError(options) => quant_error::run(&cx, &options),
-        Job::Count(options) => count::run(&cx, &options),
-        Job::Mca(options) => mca::run(&cx, &options),
-        Job::Ci(options) => ci::run(&cx, &options),
-        Job::Loc => loc::run(&cx),
-        Job::Test(options) => test::run(&cx, &options).map(drop),
-        Job::Fmt(options) => check::fmt(&cx, &options).map(drop),
-        Job::Layers => layers::run(&cx).map(drop),
-        Job::Clippy => check::clippy(&cx).map(drop),
-        Job::Docs => check::docs(&cx).map(drop),
-        Job::NoStd => check::no_std(&cx).map(drop),
-        Job::Cross => targets::cross(&cx).map(drop),
-        Job::Size(options) => size::run(&cx, &options).map(drop),
-        Job::Qemu(options) => targets::qemu(&cx, &options).map(drop),
-        Job::Firmware(options) => firmware::run(&cx, &options).map(drop),
-        Job::Boards => board::check(&cx).map(drop),
-        Job::BoardSsh => board::check_ssh(&cx).map(drop),
-        Job::Identity(options) => identity::run(&cx, &options).map(drop),
-        Job::Asan => sanitize::asan(&cx).map(drop),
-        Job::Valgrind => sanitize::valgrind(&cx).map(drop),
-        Job::Fuzz(options) => fuzz::run(&cx, &options).map(drop),
-        Job::Miri(options) => miri::run(&cx, &options).map(drop),
+        Job::Setup(options) => setup::run(&cx, &options).map(did),
+        Job::Models(options) => models::run(&cx, &options).map(did),
+        Job::Bench(options) => bench::run(&cx, &options).map(did),
+        Job::Accuracy(options) => accuracy::run(&cx, &options).map(did),
+        Job::QuantError(options) => quant_error::run(&cx, &options).map(did),
+        Job::Count(options) => count::run(&cx, &options).map(did),
+        Job::Mca(options) => mca::run(&cx, &options).map(did),
+        Job::Ci(options) => ci::run(&cx, &options).map(did),
+        Job::Loc => loc::run(&cx).map(did),
+        Job::Test(options) => test::run(&cx, &options),
+        Job::Fmt(options) => check::fmt(&cx, &options),
+        Job::Layers => layers::run(&cx),
+        Job::Clippy => check::clippy(&cx),
+        Job::Docs => check::docs(&cx),
+        Job::NoStd => check::no_std(&cx),
+        Job::Cross => targets::cross(&cx),
+        Job::Size(options) => size::run(&cx, &options),
+        Job::Qemu(options) => targets::qemu(&cx, &options),
+        Job::Firmware(options) => firmware::run(&cx, &options),
+        Job::Boards => board::check(&cx),
+        Job::BoardSsh => board::check_ssh(&cx),
+        Job::Identity(options) => identity::run(&cx, &options),
+        Job::Asan => sanitize::asan(&cx),
+        Job::Valgrind => sanitize::valgrind(&cx),
+        Job::Fuzz(options) => fuzz::run(&cx, &options),
+        Job::Miri(options) => miri::run(&cx, &options),
     };
+    let result = result.and_then(|ran| match &cli.report {
+        Some(path) => cx.report(path, ran),
+        None => Ok(()),
+    });
     cx.list_not_run();
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -10,7 +10,7 @@ use anyhow::Result;
 const PARTS: &[&str] = &["arena::", "par::", "quant::", "tensor::", "gguf::"];
 
 /// Options of `cargo xtask miri`.
-#[derive(clap::Args, Default)]
+#[derive(clap::Args)]
 pub(crate) struct Options {
     /// Interpret another target, such as the big-endian s390x-unknown-linux-gnu
     #[arg(long)]

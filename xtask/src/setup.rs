@@ -72,7 +72,7 @@ impl Way {
         match self {
             Way::Rustup(args) => format!("rustup {}", args.join(" ")),
             Way::Debian(packages) => format!("apt-get install {}", packages.join(" ")),
-            Way::Cargo(name) => format!("cargo install {name} --locked"),
+            Way::Cargo(name) => format!("cargo install {name} --locked --debug"),
         }
     }
 }
@@ -226,7 +226,9 @@ pub(crate) fn run(cx: &Context, options: &Options) -> Result<()> {
     for tool in &missing {
         for way in &tool.ways {
             if let Way::Cargo(name) = way {
-                attempt(&Cmd::cargo().args(["install", name, "--locked"]).dir(cx.root()));
+                // What such a tool starts takes time; it itself is compiled in half with this.
+                let cmd = Cmd::cargo().args(["install", name, "--locked", "--debug"]);
+                attempt(&cmd.dir(cx.root()));
             }
         }
     }

@@ -321,7 +321,7 @@ impl EmulatedArm {
 }
 
 /// Options of `cargo xtask qemu`.
-#[derive(clap::Args, Default)]
+#[derive(clap::Args)]
 pub(crate) struct QemuOptions {
     /// CPU to emulate (cortex-a72: no dot product; cortex-a76: dot product; max: `i8mm` too;
     /// cortex-a7: 32 bits, DSP instructions) [default: max, then cortex-a7]

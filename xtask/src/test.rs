@@ -10,7 +10,7 @@ use anyhow::{Result, bail};
 pub(crate) const TEST_FEATURES: &str = "bantam-core/std,bantam-core/_internal";
 
 /// Options of `cargo xtask test`.
-#[derive(clap::Args, Default)]
+#[derive(clap::Args)]
 pub(crate) struct Options {
     /// Fewer random cases and smaller sizes, for a quick answer
     #[arg(long)]
