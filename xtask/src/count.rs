@@ -7,7 +7,7 @@
 use crate::bench::record::{self, Row};
 use crate::cmd::Cmd;
 use crate::context::Context;
-use crate::targets::{Arch, EmulatedArm};
+use crate::targets::{Arch, EmulatedArm, counting_plugin};
 use anyhow::{Context as _, Result, bail, ensure};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::{Deserialize, Serialize};
@@ -167,13 +167,11 @@ impl<'a> Counter<'a> {
             return Ok(None);
         }
         let example = if options.products { "multiply" } else { "identity" };
-        let build = ["build", "--package", "xtask", "--example", "qemu_count"];
-        Cmd::cargo().args(build).dir(cx.root()).run()?;
         arm.cargo(cx, "build")
             .args(["--release", "--features", "bantam-core/std", "--example", example])
             .run()?;
         Ok(Some(Counter {
-            plugin: cx.target_dir().join("debug/examples/libqemu_count.so"),
+            plugin: counting_plugin(cx)?,
             out: cx.target_dir().join("qemu_count"),
             program: arm.release_dir(cx).join("examples").join(example),
             arm,

@@ -8,7 +8,7 @@
 use crate::bench::record::{self, Row};
 use crate::cmd::{Cmd, on_path};
 use crate::context::Context;
-use crate::targets::{AARCH64, EmulatedArm};
+use crate::targets::{AARCH64, EmulatedArm, counting_plugin};
 use anyhow::{Context as _, Result, ensure};
 use std::collections::BTreeMap;
 use std::fs;
@@ -89,13 +89,11 @@ pub(crate) fn run(cx: &Context, options: &Options) -> Result<()> {
         cx.not_run(format!("{what}: QEMU's -static programs load no plugins; get qemu-user"));
         return Ok(());
     }
-    let build = ["build", "--package", "xtask", "--example", "qemu_count"];
-    Cmd::cargo().args(build).dir(cx.root()).run()?;
     arm.cargo(cx, "build")
         .args(["--release", "--features", "bantam-core/std", "--example", "multiply"])
         .run()?;
     let program = arm.release_dir(cx).join("examples/multiply");
-    let plugin = cx.target_dir().join("debug/examples/libqemu_count.so");
+    let plugin = counting_plugin(cx)?;
     let out = cx.target_dir().join("qemu_blocks");
     let code = Program::new(&program, version)?;
     let (commit, compiler) = (record::commit(cx), arm.compiler()?);

@@ -320,6 +320,15 @@ impl EmulatedArm {
     }
 }
 
+/// Builds the plugin that has QEMU count instructions, and says where it is.
+///
+/// # Errors
+/// When it does not build.
+pub(crate) fn counting_plugin(cx: &Context) -> Result<PathBuf> {
+    Cmd::cargo().args(["build", "--package", "qemu-count"]).dir(cx.root()).run()?;
+    Ok(cx.target_dir().join("debug/libqemu_count.so"))
+}
+
 /// Options of `cargo xtask qemu`.
 #[derive(clap::Args)]
 pub(crate) struct QemuOptions {

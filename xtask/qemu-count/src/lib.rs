@@ -10,8 +10,8 @@
 //! address, its instructions, and how often it ran.
 //!
 //! It needs nothing of QEMU but the functions named below, which the emulator itself exports
-//! (version 1 of its plugin interface: QEMU 7 to 8.2). It is an example of this package so that
-//! the package's own build, lints and formatting cover it.
+//! (version 1 of its plugin interface: QEMU 7 to 8.2). It is a package of its own, as it needs
+//! nothing of xtask's.
 
 #![cfg(target_os = "linux")]
 
