@@ -89,7 +89,7 @@ enum Job {
     BoardSsh,
     /// Check that logits are the same bits however and wherever they are computed
     Identity(identity::Options),
-    /// Run core's tests and the host's unit tests under AddressSanitizer (nightly)
+    /// Run core's tests but for units, and the host's units, under AddressSanitizer (nightly)
     Asan,
     /// Run core's tests of what touches raw memory under valgrind
     Valgrind,
