@@ -1,17 +1,16 @@
 //! `cargo xtask ci`: everything that CI runs, with times and a summary.
 //!
-//! Each job is a subcommand and runs as a process of its own. Compilers of one crate, linkers and
-//! emulators keep one CPU busy, so that jobs that do not share a folder of cargo's run two at a
-//! time; what such a job writes is shown when it has ended, and is in `target/ci/` meanwhile.
+//! Each job is a subcommand and runs as a process of its own. Jobs that do not share a folder of
+//! cargo's run two at a time; what such a job writes is shown when it has ended, and is in
+//! `target/ci/` meanwhile.
 
-use crate::cmd::Cmd;
+use crate::cmd::{Cmd, in_pairs};
 use crate::context::{Context, Ran, Report};
 use anyhow::{Context as _, Result, bail};
 use std::collections::VecDeque;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
-use std::thread::ScopedJoinHandle;
 use std::time::Instant;
 
 /// Options of `cargo xtask ci`.
@@ -33,7 +32,7 @@ enum Runs {
     /// Jobs that are [`Runs::Apart`]: it builds in the workspace's own target folder, which cargo
     /// lets one at a time do.
     InTurn,
-    /// Any: it builds in a folder of its own.
+    /// Any: it builds in a folder of its own, or hardly anything in the workspace's.
     Apart,
 }
 
@@ -64,9 +63,6 @@ const JOBS: &[Job] = &[
 
 /// Jobs that need tools too, but are no part of CI.
 const OTHERS: &[&str] = &["mca"];
-
-/// How many jobs run at a time.
-const AT_A_TIME: usize = 2;
 
 /// Checks that every name is that of a job.
 ///
@@ -131,7 +127,7 @@ pub(crate) fn run(cx: &Context, options: &Options) -> Result<()> {
     for (words, _) in JOBS {
         match outcomes.iter().find(|outcome| outcome.name == words[0]) {
             Some(it) => eprintln!("{:<10} {:>7.1} s  {}", it.name, it.seconds, it.in_words()),
-            None => eprintln!("{:<10} {:>7.1} s  left out", words[0], 0.0),
+            None => eprintln!("{:<10} {:>7.1} s  left out or not begun", words[0], 0.0),
         }
     }
     eprintln!("{:<10} {:>7.1} s", "all", start.elapsed().as_secs_f64());
@@ -185,11 +181,11 @@ impl Runner {
         self.outcome(job, Cmd::run)
     }
 
-    /// Runs the jobs of a queue, as many at a time as is good.
+    /// Runs the jobs of a queue, two at a time.
     fn side_by_side(&self, queue: Queue, fail_fast: bool) -> Result<Vec<Outcome>> {
         let shared = Mutex::new((queue, Vec::new()));
         let lock = || shared.lock().unwrap_or_else(PoisonError::into_inner);
-        let work = || -> Result<()> {
+        in_pairs(|| {
             loop {
                 let Some(job) = lock().0.next() else { return Ok(()) };
                 let (log, outcome) = self.logged(job)?;
@@ -203,13 +199,6 @@ impl Runner {
                 eprintln!("\n==== {name}, {seconds:.1} s\n{}", read(&log)?.trim_end());
                 outcomes.push(outcome);
             }
-        };
-        std::thread::scope(|scope| {
-            let workers: Vec<_> = (0..AT_A_TIME).map(|_| scope.spawn(work)).collect();
-            let join = |worker: ScopedJoinHandle<'_, _>| {
-                worker.join().unwrap_or_else(|e| std::panic::resume_unwind(e))
-            };
-            workers.into_iter().try_for_each(join)
         })?;
         Ok(shared.into_inner().unwrap_or_else(PoisonError::into_inner).1)
     }

@@ -171,6 +171,19 @@ impl Cmd {
     }
 }
 
+/// Has two threads do the same work: compilers of one crate, linkers and emulators keep one CPU busy
+/// each, and cargo more, so that a third would gain nothing.
+///
+/// # Errors
+/// The first thread's, or the other's; one that fails does not stop the other.
+pub(crate) fn in_pairs(work: impl Fn() -> Result<()> + Sync) -> Result<()> {
+    std::thread::scope(|scope| {
+        let other = scope.spawn(&work);
+        let own = work();
+        other.join().unwrap_or_else(|e| std::panic::resume_unwind(e)).and(own)
+    })
+}
+
 /// Whether a program of this name is on the path.
 pub(crate) fn on_path(name: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
@@ -202,6 +215,16 @@ mod tests {
     fn line_can_be_typed() {
         let cmd = Cmd::new("env").arg("-u").arg("it's").arg("").env("A", "b c").dir("/tmp");
         assert_eq!(cmd.line(), r"(cd /tmp && A='b c' env -u 'it'\''s' '')");
+    }
+
+    #[test]
+    fn one_of_a_pair_that_fails_is_told_of() {
+        let turns = std::sync::atomic::AtomicUsize::new(0);
+        let first = || turns.fetch_add(1, std::sync::atomic::Ordering::Relaxed) == 0;
+        let work = || if first() { bail!("first") } else { Ok(()) };
+        assert_eq!(in_pairs(work).unwrap_err().to_string(), "first");
+        assert_eq!(turns.load(std::sync::atomic::Ordering::Relaxed), 2);
+        in_pairs(|| Ok(())).unwrap();
     }
 
     #[test]

@@ -6,7 +6,7 @@
 //! and there is no firmware: what links has no way to a panic. What is linked is measured.
 
 use crate::bench::record;
-use crate::cmd::{Cmd, on_path};
+use crate::cmd::{Cmd, in_pairs, on_path};
 use crate::context::{Context, Ran};
 use crate::targets::Compiler;
 use anyhow::{Context as _, Result, bail, ensure};
@@ -223,10 +223,10 @@ impl Build {
     }
 }
 
-/// Runs commands two at a time: a compiler keeps one CPU busy with one crate.
+/// Runs commands, two at a time.
 fn run_in_pairs(cmds: Vec<&Cmd>) -> Result<()> {
     let left = Mutex::new(cmds.into_iter());
-    let work = || -> Result<()> {
+    in_pairs(|| {
         loop {
             // Of its own, so that the lock is free while the command runs.
             let next = left.lock().unwrap_or_else(PoisonError::into_inner).next();
@@ -235,11 +235,6 @@ fn run_in_pairs(cmds: Vec<&Cmd>) -> Result<()> {
                 None => return Ok(()),
             }
         }
-    };
-    std::thread::scope(|scope| {
-        let other = scope.spawn(work);
-        let own = work();
-        other.join().unwrap_or_else(|e| std::panic::resume_unwind(e)).and(own)
     })
 }
 
